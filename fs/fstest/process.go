@@ -1,0 +1,77 @@
+package fstest
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// process is one running process, as /proc shows it.
+type process struct {
+	pid  int
+	args []string
+}
+
+// processes lists the processes of which an argument begins with prefix, this
+// one apart. A zombie has no arguments and is not listed.
+func processes(prefix string) []process {
+	dirs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	var found []process
+	for _, name := range dirs {
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		data, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		p := process{pid: pid}
+		names := false
+		for _, arg := range bytes.Split(bytes.TrimRight(data, "\x00"), []byte{0}) {
+			s := string(arg)
+			p.args = append(p.args, s)
+			if _, value, ok := strings.Cut(s, "="); ok && strings.HasPrefix(s, "-") {
+				s = value
+			}
+			names = names || s == prefix || strings.HasPrefix(s, prefix+"/")
+		}
+		if names {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// Alive tells whether a process runs (a zombie does not).
+func Alive(pid int) bool {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return false
+	}
+	// The state follows the parenthesised name, which may hold anything.
+	i := bytes.LastIndexByte(data, ')')
+	return i >= 0 && i+2 < len(data) && data[i+2] != 'Z' && data[i+2] != 'X'
+}
+
+// waitGone waits for a process to end.
+func waitGone(pid int, limit time.Duration) error {
+	return Poll(limit, func() (bool, error) { return !Alive(pid), nil })
+}
+
+// stop ends a process, with SIGKILL when it does not end by itself.
+func stop(pid int) error {
+	if err := unix.Kill(pid, unix.SIGTERM); err != nil {
+		return nil // already gone
+	}
+	if waitGone(pid, 5*time.Second) == nil {
+		return nil
+	}
+	_ = unix.Kill(pid, unix.SIGKILL)
+	return waitGone(pid, 5*time.Second)
+}
