@@ -1,0 +1,112 @@
+package secret
+
+import (
+	"reflect"
+	"strings"
+	"unsafe"
+)
+
+// Wipe zeroes b. The call is never inlined, so that the compiler cannot decide
+// that a store to memory about to be dropped is dead.
+//
+//go:noinline
+func Wipe(b []byte) {
+	clear(b)
+}
+
+// WipeObject zeroes what x points to: a key schedule, a cipher or a MAC that
+// was made from a key. It follows pointers and interfaces inside it only to the
+// types of cryptoTypes, and so never reaches a shared table, a function or
+// memory that belongs to someone else. The object must not be used afterwards,
+// nor, for an HMAC, any of its clones: they share their key.
+//
+// Values that hold no pointer (and nil) are left alone.
+func WipeObject(x any) {
+	if x == nil {
+		return
+	}
+	v := reflect.ValueOf(x)
+	w := wiper{seen: make(map[unsafe.Pointer]bool)}
+	switch v.Kind() {
+	case reflect.Pointer:
+		w.pointee(v)
+	case reflect.Struct:
+		w.fields(v, false) // a copy; what it points to is not
+	}
+}
+
+// cryptoTypes are the types an object may lead to, by package path and name.
+// The value tells whether their byte slices are their own too: an AES-SIV's are
+// the caller's key, and a wipe of that is the caller's decision.
+var cryptoTypes = map[string]bool{
+	"crypto/internal/fips140/aes.Block":                           true,
+	"crypto/internal/fips140/aes.CTR":                             true,
+	"crypto/internal/fips140/aes/gcm.GCM":                         true,
+	"crypto/internal/fips140/hmac.HMAC":                           true,
+	"crypto/internal/fips140/sha256.Digest":                       true,
+	"crypto/internal/fips140/sha512.Digest":                       true,
+	"golang.org/x/crypto/chacha20.Cipher":                         true,
+	"golang.org/x/crypto/chacha20poly1305.chacha20poly1305":       true,
+	"golang.org/x/crypto/chacha20poly1305.xchacha20poly1305":      true,
+	"github.com/tink-crypto/tink-go/v2/internal/mac/aescmac.CMAC": true,
+	"github.com/tink-crypto/tink-go/v2/daead/subtle.AESSIV":       false,
+}
+
+// typeName names t as cryptoTypes does. A toolchain with GOFIPS140 set has a
+// version in the path of its module: crypto/internal/fips140/v1.0.0-.../aes.
+func typeName(t reflect.Type) string {
+	path := t.PkgPath()
+	const fips = "crypto/internal/fips140/"
+	if rest, ok := strings.CutPrefix(path, fips+"v"); ok {
+		if _, pkg, ok := strings.Cut(rest, "/"); ok {
+			path = fips + pkg
+		}
+	}
+	return path + "." + t.Name()
+}
+
+type wiper struct {
+	seen map[unsafe.Pointer]bool
+}
+
+// pointee zeroes what p points to, after what that leads to.
+func (w wiper) pointee(p reflect.Value) {
+	if p.IsNil() || w.seen[p.UnsafePointer()] {
+		return
+	}
+	w.seen[p.UnsafePointer()] = true
+	// NewAt drops the read-only mark that reflect puts on unexported fields.
+	e := reflect.NewAt(p.Type().Elem(), p.UnsafePointer()).Elem()
+	if e.Kind() == reflect.Struct {
+		w.fields(e, cryptoTypes[typeName(e.Type())])
+	}
+	// SetZero runs the garbage collector's write barriers for pointer fields,
+	// which a plain clear of the bytes would not.
+	e.SetZero()
+}
+
+// fields wipes what the fields of a struct lead to.
+func (w wiper) fields(s reflect.Value, ownsBytes bool) {
+	for i := range s.NumField() {
+		w.value(s.Field(i), ownsBytes)
+	}
+}
+
+func (w wiper) value(f reflect.Value, ownsBytes bool) {
+	switch f.Kind() {
+	case reflect.Struct:
+		w.fields(f, ownsBytes)
+	case reflect.Interface:
+		if !f.IsNil() {
+			w.value(f.Elem(), false)
+		}
+	case reflect.Pointer:
+		if _, ok := cryptoTypes[typeName(f.Type().Elem())]; ok {
+			w.pointee(f)
+		}
+	case reflect.Slice:
+		if ownsBytes && f.Type().Elem().Kind() == reflect.Uint8 {
+			Wipe(f.Bytes())
+		}
+	}
+}
