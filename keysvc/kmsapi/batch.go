@@ -1,0 +1,53 @@
+package kmsapi
+
+// BatchUpgrade is the HTTP Upgrade token of the private batch protocol.
+const BatchUpgrade = "kmsfs-batch/1"
+
+// BatchPath is where a client asks for the upgrade.
+const BatchPath = "/kmsfs/batch"
+
+// StatusPath answers a GET with the service's Status.
+const StatusPath = "/kmsfs/status"
+
+// BatchItem is one operation of a batch. Every item is authorized by itself,
+// exactly as the action of the same name.
+type BatchItem struct {
+	// Op is GenerateDataKey, GenerateDataKeyWithoutPlaintext, Decrypt or
+	// ReEncrypt.
+	Op string
+	// KeyID names the key of GenerateDataKey*, the key that Decrypt expects
+	// ("" accepts any), or the destination key of ReEncrypt.
+	KeyID string
+	// SourceKeyID is the key that ReEncrypt expects ("" accepts any).
+	SourceKeyID string
+	// CiphertextBlob is the input of Decrypt and ReEncrypt.
+	CiphertextBlob []byte
+	// EncryptionContext is that of the data key; for ReEncrypt, of the source.
+	EncryptionContext map[string]string
+	// DestinationEncryptionContext is ReEncrypt's new context.
+	DestinationEncryptionContext map[string]string
+	// NumberOfBytes is the length of a generated data key, 1 to 1024.
+	NumberOfBytes int
+}
+
+// BatchResult is the outcome of one item.
+type BatchResult struct {
+	CiphertextBlob []byte // GenerateDataKey*, ReEncrypt
+	Plaintext      []byte // GenerateDataKey, Decrypt; the receiver wipes it
+	KeyID          string // ARN of the key that was used
+	Err            *Error // nil on success
+}
+
+// Status describes a running service.
+type Status struct {
+	PID       int
+	Version   string
+	StateDir  string
+	StartedAt float64 // seconds since the epoch
+	Clients   int     // open connections, the asking one included
+	Keys      int
+	Aliases   int
+	Auto      bool    // started by a client; leaves when idle
+	IdleAfter float64 `json:",omitempty"` // seconds, when Auto
+	Principal string  // who the service takes the asking process for
+}

@@ -1,0 +1,59 @@
+package kmsapi
+
+import "net/http"
+
+// Error codes the service answers with. They are the values of "__type".
+const (
+	CodeAccessDenied         = "AccessDeniedException"
+	CodeAlreadyExists        = "AlreadyExistsException"
+	CodeDependencyTimeout    = "DependencyTimeoutException"
+	CodeDisabled             = "DisabledException"
+	CodeDryRunOperation      = "DryRunOperationException"
+	CodeIncorrectKey         = "IncorrectKeyException"
+	CodeInternal             = "KMSInternalException"
+	CodeInvalidAliasName     = "InvalidAliasNameException"
+	CodeInvalidArn           = "InvalidArnException"
+	CodeInvalidCiphertext    = "InvalidCiphertextException"
+	CodeInvalidGrantToken    = "InvalidGrantTokenException"
+	CodeInvalidKeyUsage      = "InvalidKeyUsageException"
+	CodeInvalidMarker        = "InvalidMarkerException"
+	CodeInvalidState         = "KMSInvalidStateException"
+	CodeKeyUnavailable       = "KeyUnavailableException"
+	CodeLimitExceeded        = "LimitExceededException"
+	CodeMalformedPolicy      = "MalformedPolicyDocumentException"
+	CodeNotAuthorized        = "NotAuthorizedException"
+	CodeNotFound             = "NotFoundException"
+	CodeSerialization        = "SerializationException"
+	CodeTag                  = "TagException"
+	CodeUnknownOperation     = "UnknownOperationException"
+	CodeUnsupportedOperation = "UnsupportedOperationException"
+	CodeValidation           = "ValidationException"
+)
+
+// Error is a refusal by the key service.
+//
+// Message is empty where AWS sends no message member: an invalid ciphertext
+// must not say whether the blob or the context was wrong.
+type Error struct {
+	Code    string `json:"__type"`
+	Message string `json:"message,omitempty"`
+}
+
+func (e *Error) Error() string {
+	if e.Message == "" {
+		return e.Code
+	}
+	return e.Code + ": " + e.Message
+}
+
+// HTTPStatus is the status AWS sends with the error: 400 for all that the
+// caller can put right, 5xx for what it cannot.
+func (e *Error) HTTPStatus() int {
+	switch e.Code {
+	case CodeInternal, CodeKeyUnavailable:
+		return http.StatusInternalServerError
+	case CodeDependencyTimeout:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusBadRequest
+}
