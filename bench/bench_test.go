@@ -1,0 +1,200 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// tiny runs every workload in a few seconds.
+var tiny = scale{Name: "tiny", SeqMiB: 4, RandMiB: 2, RandOps: 50, Appends: 100, TreeFiles: 40, RenameFiles: 30, FsyncFiles: 5}
+
+func goroot(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func buildLoopback(t *testing.T) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "bench-loopback")
+	if out, err := exec.Command("go", "build", "-o", bin, "./loopback").CombinedOutput(); err != nil {
+		t.Fatalf("build loopback: %v\n%s", err, out)
+	}
+	return bin
+}
+
+// mountsBelow lists what is mounted below dir.
+func mountsBelow(t *testing.T, dir string) []string {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); strings.HasPrefix(f[4], dir+"/") {
+			found = append(found, f[4])
+		}
+	}
+	return found
+}
+
+func assertNothingLeft(t *testing.T, dir string) {
+	t.Helper()
+	if left := mountsBelow(t, dir); len(left) > 0 {
+		t.Errorf("still mounted: %v", left)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		t.Errorf("left behind: %s", e.Name())
+	}
+}
+
+func TestEveryWorkloadOnARealMount(t *testing.T) {
+	work := t.TempDir()
+	out := t.TempDir()
+	o := options{
+		rounds: 2, systems: "native,loopback", workloads: "all",
+		dir: work, loopback: buildLoopback(t), goroot: goroot(t), bases: []string{"loopback", "gocryptfs"},
+		jsonFile: filepath.Join(out, "b.json"), markdown: filepath.Join(out, "b.md"),
+	}
+	var text bytes.Buffer
+	if err := runScale(t.Context(), o, tiny, &text); err != nil {
+		t.Fatalf("%v\n%s", err, text.Bytes())
+	}
+	assertNothingLeft(t, work)
+
+	b, err := os.ReadFile(o.jsonFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r jsonReport
+	if err := json.Unmarshal(b, &r); err != nil {
+		t.Fatal(err)
+	}
+	if want := 2 * len(workloads()); len(r.Measurements) != want {
+		t.Errorf("%d measurements in the JSON report, want %d", len(r.Measurements), want)
+	}
+	for _, m := range r.Measurements {
+		if len(m.Seconds) != 2 || m.Value <= 0 || m.Ratios["loopback"] <= 0 {
+			t.Errorf("implausible measurement: %+v", m)
+		}
+		if _, ok := m.Ratios["gocryptfs"]; ok {
+			t.Errorf("a ratio to a filesystem that was not run: %+v", m)
+		}
+	}
+	if md, err := os.ReadFile(o.markdown); err != nil || !bytes.Contains(md, []byte("| seqwrite |")) {
+		t.Errorf("markdown report: %v\n%s", err, md)
+	}
+}
+
+func TestInterruptedRunLeavesNothing(t *testing.T) {
+	work := t.TempDir()
+	o := options{
+		rounds: 1000, systems: "native,loopback", workloads: "append,untar",
+		dir: work, loopback: buildLoopback(t), goroot: goroot(t),
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	var text bytes.Buffer
+	if err := runScale(ctx, o, tiny, &text); err == nil {
+		t.Errorf("an interrupted run ended without an error\n%s", text.Bytes())
+	}
+	assertNothingLeft(t, work)
+}
+
+func TestFailureOfOneSystemIsReported(t *testing.T) {
+	work := t.TempDir()
+	// A filesystem that mounts nothing: the run must say so and clean up.
+	o := options{
+		rounds: 1, systems: "native,loopback", workloads: "append",
+		dir: work, loopback: "/bin/false", goroot: goroot(t),
+	}
+	var text bytes.Buffer
+	if err := runScale(t.Context(), o, tiny, &text); err == nil || !strings.Contains(err.Error(), "/bin/false") {
+		t.Errorf("error %v does not name the program that failed", err)
+	}
+	assertNothingLeft(t, work)
+}
+
+func TestMedian(t *testing.T) {
+	for _, c := range []struct {
+		in   []time.Duration
+		want time.Duration
+	}{
+		{[]time.Duration{7}, 7},
+		{[]time.Duration{9, 1, 5}, 5},
+		{[]time.Duration{8, 2, 4, 100}, 6},
+	} {
+		before := append([]time.Duration(nil), c.in...)
+		if got := median(c.in); got != c.want {
+			t.Errorf("median(%v) = %d, want %d", before, got, c.want)
+		}
+		for i := range before {
+			if before[i] != c.in[i] {
+				t.Fatalf("median reordered its argument: %v", c.in)
+			}
+		}
+	}
+}
+
+func TestRatioIsSpeed(t *testing.T) {
+	b := &bench{samples: map[key][]sample{
+		{"w", "slow"}: {{Wall: 4 * time.Second}},
+		{"w", "fast"}: {{Wall: time.Second}, {Wall: 3 * time.Second}, {Wall: 2 * time.Second}},
+	}}
+	if r, ok := b.ratio("w", "fast", "slow"); !ok || r != 2 {
+		t.Errorf("ratio %v %v, want 2", r, ok)
+	}
+	if _, ok := b.ratio("w", "fast", "absent"); ok {
+		t.Error("a ratio to nothing")
+	}
+}
+
+func TestParseStat(t *testing.T) {
+	const line = "42 (a b) (c) S 7 42 42 0 -1 4194560 1 2 3 4 150 25 9 9 20 0 5 0 1 1 1\n"
+	p, err := parseStat([]byte(line))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (process{42, 7, false, 1750 * time.Millisecond}); p != want {
+		t.Errorf("got %+v, want %+v", p, want)
+	}
+	for _, bad := range []string{"", "42", "42 (x", "42 (x) S 7", "x (x) S 7 1 1 1 1 1 1 1 1 1 1 1"} {
+		if _, err := parseStat([]byte(bad)); err == nil {
+			t.Errorf("no error for %q", bad)
+		}
+	}
+}
+
+func TestChoose(t *testing.T) {
+	name := func(w workload) string { return w.name }
+	got, err := choose("rmtree,untar", workloads(), name)
+	if err != nil || len(got) != 2 || got[0].name != "untar" {
+		t.Errorf("got %v, %v: want untar and rmtree in the order of the list", got, err)
+	}
+	if _, err := choose("nosuch", workloads(), name); err == nil {
+		t.Error("no error for an unknown name")
+	}
+}
+
+func TestTableText(t *testing.T) {
+	var b strings.Builder
+	table{"T", [][]string{{"workload", "x"}, {"w", "123 ops/s"}}}.text(&b)
+	if want := "\nT\n  workload          x\n  w         123 ops/s\n"; b.String() != want {
+		t.Errorf("got %q, want %q", b.String(), want)
+	}
+}

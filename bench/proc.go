@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// process is what /proc says of one process.
+type process struct {
+	pid, parent int
+	zombie      bool
+	cpu         time.Duration // user and system time
+}
+
+// clockTick is the unit of the times in /proc/PID/stat: USER_HZ, 100 on every
+// Linux architecture that Go runs on.
+const clockTick = 10 * time.Millisecond
+
+// parseStat reads one /proc/PID/stat. The command's name stands in
+// parentheses and may itself hold spaces and parentheses.
+func parseStat(b []byte) (process, error) {
+	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if open < 0 || end < open {
+		return process{}, fmt.Errorf("no command name in %q", b)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b[:open])))
+	if err != nil {
+		return process{}, err
+	}
+	f := strings.Fields(string(b[end+1:])) // f[0] is field 3 of proc(5)
+	if len(f) < 13 {
+		return process{}, fmt.Errorf("only %d fields in %q", len(f), b)
+	}
+	parent, err := strconv.Atoi(f[1])
+	if err != nil {
+		return process{}, err
+	}
+	user, err := strconv.ParseInt(f[11], 10, 64)
+	if err != nil {
+		return process{}, err
+	}
+	system, err := strconv.ParseInt(f[12], 10, 64)
+	if err != nil {
+		return process{}, err
+	}
+	return process{pid, parent, f[0] == "Z", time.Duration(user+system) * clockTick}, nil
+}
+
+// hangTimeout is how long an interrupted workload may take to end.
+const hangTimeout = 20 * time.Second
+
+// family knows which processes descend from this one. Filesystems that put
+// themselves into the background stay ours, because this process makes itself
+// the reaper of its orphaned descendants: so their CPU time can be told, and
+// none outlives the run.
+type family struct {
+	mu       sync.Mutex
+	launched map[int]bool // children that an exec.Cmd waits for; guarded by mu
+	claimed  map[int]bool // descendants that belong to a site; used by one goroutine
+}
+
+func newFamily() (*family, error) {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return nil, fmt.Errorf("become the reaper of orphaned descendants: %w", err)
+	}
+	return &family{launched: make(map[int]bool), claimed: make(map[int]bool)}, nil
+}
+
+func (f *family) launch(pid int) { f.mu.Lock(); f.launched[pid] = true; f.mu.Unlock() }
+func (f *family) waited(pid int) { f.mu.Lock(); delete(f.launched, pid); f.mu.Unlock() }
+
+// claim tells whether pid belonged to no site, and makes it the caller's.
+func (f *family) claim(pid int) bool {
+	was := f.claimed[pid]
+	f.claimed[pid] = true
+	return !was
+}
+
+// members returns the living descendants of this process, by pid, and reaps
+// the dead ones nobody else waits for.
+func (f *family) members() (map[int]process, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	children := make(map[int][]process)
+	for _, e := range entries {
+		if _, err := strconv.Atoi(e.Name()); err != nil {
+			continue
+		}
+		b, err := os.ReadFile("/proc/" + e.Name() + "/stat")
+		if err != nil {
+			continue // it exited meanwhile
+		}
+		p, err := parseStat(b)
+		if err != nil {
+			return nil, fmt.Errorf("/proc/%s/stat: %w", e.Name(), err)
+		}
+		children[p.parent] = append(children[p.parent], p)
+	}
+	found := make(map[int]process)
+	queue := []int{os.Getpid()}
+	for len(queue) > 0 {
+		parent := queue[0]
+		queue = queue[1:]
+		for _, p := range children[parent] {
+			queue = append(queue, p.pid)
+			if p.zombie {
+				f.reap(p)
+				continue
+			}
+			found[p.pid] = p
+		}
+	}
+	return found, nil
+}
+
+func (f *family) reap(p process) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if p.parent == os.Getpid() && !f.launched[p.pid] {
+		// Failure means that it is gone already, which is what is wanted.
+		_, _ = unix.Wait4(p.pid, nil, unix.WNOHANG, nil)
+	}
+}
+
+// breakHang is for an interrupted run: a workload that waits for a filesystem
+// that answers no more never looks at the context. Killing the filesystem
+// makes the kernel end the call, and the run goes on to its clean-up.
+func (f *family) breakHang(ended <-chan struct{}) {
+	select {
+	case <-ended:
+		return
+	case <-time.After(hangTimeout):
+	}
+	members, err := f.members()
+	if err != nil {
+		return // the clean-up meets the same error and reports it
+	}
+	for pid := range members {
+		_ = unix.Kill(pid, unix.SIGKILL) // what exited meanwhile is fine
+	}
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// median of a list that is not empty; the mean of the middle two when even.
+func median(d []time.Duration) time.Duration {
+	d = slices.Clone(d)
+	slices.Sort(d)
+	m := len(d) / 2
+	if len(d)%2 == 1 {
+		return d[m]
+	}
+	return (d[m-1] + d[m]) / 2
+}
+
+func (b *bench) median(workload, system string, pick func(sample) time.Duration) (time.Duration, bool) {
+	samples := b.samples[key{workload, system}]
+	if len(samples) == 0 {
+		return 0, false
+	}
+	all := make([]time.Duration, len(samples))
+	for i, s := range samples {
+		all[i] = pick(s)
+	}
+	return median(all), true
+}
+
+func wall(s sample) time.Duration { return s.Wall }
+func cpu(s sample) time.Duration  { return s.CPU }
+
+// ratio is how many times as fast as the base a system is.
+func (b *bench) ratio(workload, system, base string) (float64, bool) {
+	t, ok := b.median(workload, system, wall)
+	ref, okRef := b.median(workload, base, wall)
+	if !ok || !okRef || t <= 0 {
+		return 0, false
+	}
+	return float64(ref) / float64(t), true
+}
+
+// show is a duration in the workload's unit: a rate, or the time itself.
+func (w workload) show(s scale, d time.Duration) string {
+	if w.unit == "" {
+		return showTime(d)
+	}
+	return showNumber(w.rate(s, d)) + " " + w.unit
+}
+
+func (w workload) rate(s scale, d time.Duration) float64 {
+	return float64(w.count(s)) / max(d, time.Nanosecond).Seconds()
+}
+
+func showNumber(f float64) string {
+	switch {
+	case f >= 100:
+		return strconv.FormatFloat(f, 'f', 0, 64)
+	case f >= 10:
+		return strconv.FormatFloat(f, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(f, 'f', 2, 64)
+}
+
+func showTime(d time.Duration) string {
+	switch {
+	case d >= time.Second:
+		return fmt.Sprintf("%.2f s", d.Seconds())
+	case d >= time.Millisecond, d == 0:
+		return fmt.Sprintf("%.0f ms", float64(d)/float64(time.Millisecond))
+	}
+	return fmt.Sprintf("%d us", d.Microseconds())
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// sample is one measurement.
+type sample struct {
+	Wall time.Duration
+	CPU  time.Duration // of the filesystem's own processes
+}
+
+// bench runs workloads on sites and keeps what was measured.
+type bench struct {
+	scale     scale
+	tree      sourceTree
+	sites     []*site
+	workloads []workload
+	progress  io.Writer
+
+	samples map[key][]sample
+	broken  map[*site]error // the first failure; nothing more is run there
+}
+
+type key struct{ workload, system string }
+
+// round runs every workload on every site in turn: neighbours in time are
+// what is compared. Each round starts with another site, so that none is
+// always the one that finds the disk busy.
+func (b *bench) round(ctx context.Context, number int) error {
+	chunk := newChunk()
+	for _, w := range b.workloads {
+		for i := range b.sites {
+			s := b.sites[(i+number)%len(b.sites)]
+			if b.broken[s] != nil {
+				continue
+			}
+			j := &job{
+				site:  s,
+				ctx:   ctx,
+				scale: b.scale,
+				tree:  b.tree,
+				chunk: chunk,
+				rng:   rand.New(rand.NewPCG(uint64(number), 0)),
+			}
+			got, err := b.once(j, w)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err != nil {
+				b.broken[s] = fmt.Errorf("%s on %s, round %d: %w", w.name, s.system.name, number+1, err)
+				fmt.Fprintf(b.progress, "FAILED: %v\n", b.broken[s])
+				continue
+			}
+			k := key{w.name, s.system.name}
+			b.samples[k] = append(b.samples[k], got)
+			fmt.Fprintf(b.progress, "round %d  %-13s %-13s %10s  (cpu %s)\n",
+				number+1, w.name, s.system.name, w.show(b.scale, got.Wall), showTime(got.CPU))
+		}
+	}
+	return nil
+}
+
+func (b *bench) once(j *job, w workload) (sample, error) {
+	if err := w.prepare(j); err != nil {
+		return sample{}, fmt.Errorf("prepare: %w", err)
+	}
+	before, err := j.cpu()
+	if err != nil {
+		return sample{}, err
+	}
+	start := time.Now()
+	if err := w.measure(j); err != nil {
+		return sample{}, err
+	}
+	wall := time.Since(start)
+	// Data that the kernel still holds for the filesystem is this workload's
+	// work too, though its caller did not wait for it.
+	if err := j.flush(); err != nil {
+		return sample{}, err
+	}
+	after, err := j.cpu()
+	if err != nil {
+		return sample{}, err
+	}
+	got := sample{Wall: wall}
+	for pid, t := range after {
+		got.CPU += t - before[pid]
+	}
+	return got, nil
+}
+
+// cpu is the time that each living process of the site has used so far.
+func (s *site) cpu() (map[int]time.Duration, error) {
+	if s.mnt == "" {
+		return nil, nil
+	}
+	if err := s.adopt(); err != nil {
+		return nil, err
+	}
+	members, err := s.kin.members()
+	if err != nil {
+		return nil, err
+	}
+	used := make(map[int]time.Duration)
+	for pid := range s.daemons {
+		if p, ok := members[pid]; ok {
+			used[pid] = p.cpu
+		}
+	}
+	return used, nil
+}
+
+func (s *site) flush() error {
+	fd, err := unix.Open(s.data(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", s.data(), err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Syncfs(fd); err != nil {
+		return fmt.Errorf("syncfs %s: %w", s.data(), err)
+	}
+	return nil
+}

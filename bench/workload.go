@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// workload is one thing to measure. prepare brings the site into the state
+// that measure starts from and is not timed.
+type workload struct {
+	name    string
+	what    string
+	unit    string // what count counts; "" shows the time itself
+	count   func(scale) int
+	prepare func(*job) error
+	measure func(*job) error
+}
+
+// job is one run of a workload on one site.
+type job struct {
+	*site
+	ctx   context.Context
+	scale scale
+	tree  sourceTree
+	chunk []byte     // seqChunk incompressible bytes
+	rng   *rand.Rand // the same offsets on every site in one round
+}
+
+func once(scale) int { return 1 }
+
+func workloads() []workload {
+	return []workload{{
+		name: "seqwrite", what: "write a new file, 1 MiB at a time, then fsync",
+		unit: "MiB/s", count: func(s scale) int { return s.SeqMiB },
+		prepare: func(j *job) error { return j.remove("seq") },
+		measure: (*job).writeSequential,
+	}, {
+		name: "seqread-cold", what: "read that file after a remount",
+		unit: "MiB/s", count: func(s scale) int { return s.SeqMiB },
+		prepare: steps(need("seq", (*job).writeSequential), cold),
+		measure: (*job).readSequential,
+	}, {
+		name: "seqread-warm", what: "read that file again",
+		unit: "MiB/s", count: func(s scale) int { return s.SeqMiB },
+		prepare: steps(need("seq", (*job).writeSequential), (*job).readSequential),
+		measure: (*job).readSequential,
+	}, {
+		name: "randread", what: "read 4 KiB at random places of a file, after a remount",
+		unit: "ops/s", count: func(s scale) int { return s.RandOps },
+		prepare: steps(need("rand", (*job).fillRandom), cold),
+		measure: (*job).readRandom,
+	}, {
+		name: "randwrite", what: "write 4 KiB at random places of a file, then fsync",
+		unit: "ops/s", count: func(s scale) int { return s.RandOps },
+		prepare: steps(need("rand", (*job).fillRandom), settle),
+		measure: (*job).writeRandom,
+	}, {
+		name: "append", what: "append 100 bytes, many times, to one open file",
+		unit: "ops/s", count: func(s scale) int { return s.Appends },
+		prepare: steps(func(j *job) error { return j.remove("log") }, settle),
+		measure: (*job).appendSmall,
+	}, {
+		name: "createfsync", what: "create a file, write 4 KiB, fsync, close, many times",
+		unit: "files/s", count: func(s scale) int { return s.FsyncFiles },
+		prepare: steps(func(j *job) error { return j.remove("synced") }, settle),
+		measure: (*job).createSynced,
+	}, {
+		name: "untar", what: "unpack a source tree with tar", count: once,
+		prepare: steps(func(j *job) error { return j.remove("tree") }, (*job).warmArchive, settle),
+		measure: (*job).unpack,
+	}, {
+		name: "ls-cold", what: "ls -lR of the source tree after a remount", count: once,
+		prepare: steps(need("tree", (*job).unpack), cold),
+		measure: (*job).list,
+	}, {
+		name: "ls-warm", what: "ls -lR of it again", count: once,
+		prepare: steps(need("tree", (*job).unpack), (*job).list),
+		measure: (*job).list,
+	}, {
+		name: "readall-cold", what: "read every file of the source tree after a remount", count: once,
+		prepare: steps(need("tree", (*job).unpack), cold),
+		measure: (*job).readTree,
+	}, {
+		name: "renamedir", what: "rename a directory of many files",
+		unit: "ops/s", count: func(scale) int { return renames },
+		prepare: steps(need("many", (*job).fillMany), settle),
+		measure: (*job).renameMany,
+	}, {
+		name: "openrenamed", what: "open and read every file below a directory just renamed",
+		unit: "files/s", count: func(s scale) int { return s.RenameFiles },
+		prepare: steps(need("many", (*job).fillMany), (*job).renameManyOnce),
+		measure: (*job).readMany,
+	}, {
+		name: "rmtree", what: "rm -r of the source tree", count: once,
+		prepare: steps(need("tree", (*job).unpack), settle),
+		measure: func(j *job) error { return j.remove("tree") },
+	}}
+}
+
+// steps runs one preparation after another.
+func steps(all ...func(*job) error) func(*job) error {
+	return func(j *job) error {
+		for _, step := range all {
+			if err := step(j); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// need makes what a workload works on, unless an earlier one left it.
+func need(name string, build func(*job) error) func(*job) error {
+	return func(j *job) error {
+		if j.have[name] {
+			return nil
+		}
+		return build(j)
+	}
+}
+
+// cold empties every cache between the workload and the disk.
+func cold(j *job) error { return j.remount() }
+
+// settle writes out what earlier work left dirty, so that it is not paid for
+// in this measurement.
+func settle(j *job) error {
+	unix.Sync()
+	return nil
+}
+
+// remove is rm -r of one of the site's files, and no error when it is absent.
+func (j *job) remove(name string) error {
+	delete(j.have, name)
+	return j.tool("rm", "-rf", j.path(name))
+}
+
+// tool runs a program of the system as a user would.
+func (j *job) tool(argv ...string) error {
+	cmd := exec.CommandContext(j.ctx, argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	stderr := &limited{}
+	cmd.Stderr = stderr
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	cmd.Stdout = null
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	j.kin.launch(cmd.Process.Pid)
+	err = cmd.Wait()
+	j.kin.waited(cmd.Process.Pid)
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", filepath.Base(argv[0]), err, stderr.b)
+	}
+	return nil
+}
+
+// limited keeps the first bytes of what a program complains about.
+type limited struct{ b []byte }
+
+func (l *limited) Write(p []byte) (int, error) {
+	if room := 2000 - len(l.b); room > 0 {
+		l.b = append(l.b, p[:min(room, len(p))]...)
+	}
+	return len(p), nil
+}
+
+// withFile opens a file of the site, works on it, and closes it: the close
+// counts, as filesystems may write there.
+func (j *job) withFile(name string, flag int, work func(*os.File) error) error {
+	f, err := os.OpenFile(j.path(name), flag, 0o644)
+	if err != nil {
+		return err
+	}
+	return errors.Join(work(f), f.Close())
+}
