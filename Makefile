@@ -1,0 +1,52 @@
+# kmsfs: an encrypted directory whose keys a key service guards.
+#
+#   make            build bin/kmsfs, one static binary
+#   make test       every test of a change, under ten minutes
+#   make test-long  the long ones too
+#   make demo       the whole thing at work, narrated
+#   make bench      kmsfs beside gocryptfs, securefs, go-fuse's loopback and ext4
+#   make lint       gofmt, go vet, staticcheck, govulncheck
+#   make install    into $(DESTDIR)$(PREFIX)
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+# Without git, or outside a clone, the version is unknown.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+GOBUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+
+.PHONY: build test test-long demo bench lint install uninstall clean
+.DEFAULT_GOAL := build
+
+build:
+	$(GOBUILD) -o bin/kmsfs ./cmd/kmsfs
+
+test:
+	scripts/test.sh
+
+test-long:
+	scripts/test.sh long
+
+demo: build
+	scripts/demo.sh bin/kmsfs
+
+# More flags: make bench BENCHFLAGS="--scale small --rounds 1 --fs kmsfs,gocryptfs".
+# The list of them: bin/bench -h
+BENCHFLAGS ?=
+bench: build
+	scripts/install-deps.sh bench
+	$(GOBUILD) -o bin/bench ./bench
+	$(GOBUILD) -o bin/bench-loopback ./bench/loopback
+	bin/bench --json bin/bench.json --markdown bin/bench.md $(BENCHFLAGS)
+
+lint:
+	scripts/lint.sh
+
+install: build
+	install -D -m 0755 bin/kmsfs $(DESTDIR)$(PREFIX)/bin/kmsfs
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/kmsfs
+
+clean:
+	rm -rf bin

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Runs the tests: `scripts/test.sh` those of every change, `scripts/test.sh
+# long` the ones that take hours too. Nothing may be skipped that could run
+# here, and nothing may be left behind: a mount, a process or a file below the
+# run's own temporary directory fails it.
+#
+# More arguments go to `go test`, such as: -run TestPosix ./fs
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/leftovers.sh
+
+timeout=9m
+if [ "${1-}" = long ]; then
+	shift
+	timeout=6h
+	export KMSFS_LONG=1
+	scripts/install-deps.sh test-long
+else
+	scripts/install-deps.sh test
+fi
+if [ "$(id -u)" -ne 0 ]; then
+	# Some tests act as several users. They say so and skip themselves, and
+	# the report names them.
+	echo "not root: tests that need root will be skipped" >&2
+	may_skip='.*'
+else
+	export KMSFS_REQUIRE_FUSE=1 # what cannot run fails
+	# ext4 holds less than 4 KiB of extended attributes in all, so go-fuse's
+	# suite skips its largest there; it runs on tmpfs.
+	may_skip='kmsfs\.dev/kmsfs/fs\.TestPosix/disk/XAttrLarge'
+fi
+
+# On a disk, not tmpfs, and with a short path: unix sockets lie below it.
+TMPDIR=$(mktemp -d /var/tmp/kt.XXXXXX)
+export TMPDIR
+chmod 755 "$TMPDIR" # tests act as other users, too
+# shellcheck disable=SC2317 # called by the trap
+clean_up() {
+	unmount_below "$TMPDIR"
+	end_processes_below "$TMPDIR"
+	rm -rf --one-file-system "$TMPDIR"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM HUP
+
+start=$SECONDS
+if [ $# -eq 0 ]; then
+	go vet ./...
+	set -- ./...
+fi
+report=$TMPDIR/testreport
+go build -o "$report" ./scripts/testreport
+status=0
+go test -race -json -timeout "$timeout" "$@" </dev/null | "$report" -may-skip "$may_skip" || status=1
+rm -f "$report"
+
+# A key service that was told to end may still be at it.
+await_no_processes_below "$TMPDIR" 10 || {
+	echo "left behind: processes"
+	processes_below "$TMPDIR" | xargs -r ps -o pid,args -p
+	status=1
+}
+if [ -n "$(mounts_below "$TMPDIR")" ]; then
+	echo "left behind: mounts"
+	mounts_below "$TMPDIR"
+	status=1
+fi
+if [ -n "$(ls -A "$TMPDIR")" ]; then
+	echo "left behind: files"
+	find "$TMPDIR" -xdev -maxdepth 2
+	status=1
+fi
+echo "tests took $((SECONDS - start)) s"
+exit $status
