@@ -1,0 +1,264 @@
+package format
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs/internal/content"
+	"kmsfs.dev/kmsfs/fs/internal/names"
+)
+
+// testVolumeKey is fixed, so that goldens are the same for ever.
+func testVolumeKey() []byte {
+	key := make([]byte, VolumeKeySize)
+	for i := range key {
+		key[i] = byte(i*3 + 1)
+	}
+	return key
+}
+
+func testSealer(t testing.TB) *Sealer {
+	t.Helper()
+	s, err := NewSealer(testVolumeKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Wipe)
+	return s
+}
+
+// seq returns n bytes that count from first.
+func seq(first byte, n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = first + byte(i)
+	}
+	return b
+}
+
+func id(first byte) names.ID   { return names.ID(seq(first, 16)) }
+func tag(first byte) names.Tag { return names.Tag(seq(first, 16)) }
+
+func fileHeader() *Header {
+	return &Header{
+		Algorithm: 1, Geometry: 1, HasXattrs: true, Epoch: 2, FileID: id(0x10),
+		WriteCount: 127, Generation: 7, Durable: 123456, Counter: 9,
+		Parent: id(0x40), Tag: tag(0x60), WrappedKey: seq(0x80, 176), Path: "/docs/report.txt",
+		Holes: []Extent{{3, 1}, {5, 1000}, {1<<48 - 3, 2}},
+	}
+}
+
+func TestLimitsAgreeWithContent(t *testing.T) {
+	if HeaderSize != content.HeaderSize || maxDurable != content.MaxLength || dataKeySize != content.DataKeySize {
+		t.Error("format and content disagree")
+	}
+	c := &Config{Algorithm: AlgorithmXChaCha20Poly1305, Geometry: GeometryBlock}
+	if content.Algorithm(c.AlgorithmID()) != content.XChaCha20Poly1305 || content.GeometryKind(c.GeometryID()) != content.GeometryBlock {
+		t.Error("the configuration names another algorithm or geometry")
+	}
+	c = &Config{Algorithm: AlgorithmAES256GCM, Geometry: GeometryFile}
+	if content.Algorithm(c.AlgorithmID()) != content.AES256GCM || content.GeometryKind(c.GeometryID()) != content.GeometryFile {
+		t.Error("the configuration names another algorithm or geometry")
+	}
+}
+
+func TestWrapKey(t *testing.T) {
+	s := testSealer(t)
+	key := seq(1, 32)
+	wrapped, err := s.WrapKey(id(1), key)
+	if err != nil || len(wrapped) != 48 {
+		t.Fatalf("%d bytes: %v", len(wrapped), err)
+	}
+	got, err := s.UnwrapKey(id(1), wrapped)
+	if err != nil || !bytes.Equal(got.Bytes(), key) {
+		t.Fatalf("unwraps to %x: %v", got.Bytes(), err)
+	}
+	got.Free()
+	if _, err := s.UnwrapKey(id(2), wrapped); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("another file unwraps it: %v", err)
+	}
+	for i := range wrapped {
+		wrapped[i] ^= 1
+		if _, err := s.UnwrapKey(id(1), wrapped); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("byte %d changed: %v", i, err)
+		}
+		wrapped[i] ^= 1
+	}
+	for _, n := range []int{0, 15, 16, 47} {
+		if _, err := s.UnwrapKey(id(1), wrapped[:n]); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+	for _, n := range []int{0, 31, 33} {
+		if _, err := s.WrapKey(id(1), make([]byte, n)); err == nil {
+			t.Errorf("a key of %d bytes is wrapped", n)
+		}
+	}
+}
+
+func TestVolumeKeyLength(t *testing.T) {
+	for _, n := range []int{0, 32, 63, 65} {
+		if _, err := NewSealer(make([]byte, n)); err == nil {
+			t.Errorf("NewSealer takes %d bytes", n)
+		}
+		if _, err := NewNames(make([]byte, n)); err == nil {
+			t.Errorf("NewNames takes %d bytes", n)
+		}
+	}
+}
+
+func testConfig() *Config {
+	return &Config{
+		Volume: "vol-0123456789abcdef0", Created: time.Date(2026, 1, 2, 3, 4, 5, 999, time.UTC),
+		KMSKey: "arn:aws:kms:us-east-1:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+		Keys:   KeysPath, Context: ContextPath, Algorithm: AlgorithmAES256GCM, Geometry: GeometryFile,
+		WrappedVolumeKey: seq(0, 200),
+	}
+}
+
+func TestRecordsRoundTrip(t *testing.T) {
+	s := testSealer(t)
+	check := func(what string, want any, got any, sealErr, openErr error) {
+		t.Helper()
+		if sealErr != nil || openErr != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v reads as %+v: %v, %v", what, want, got, sealErr, openErr)
+		}
+	}
+	for _, d := range testDirs {
+		sealed, serr := s.SealDir(d)
+		got, oerr := s.OpenDir(sealed)
+		check("directory", d, got, serr, oerr)
+	}
+	for _, r := range []SettledRecord{{}, {0, 1}, {1, 1}, {1<<64 - 1, 1<<64 - 1}} {
+		sealed, serr := s.SealSettled(id(1), r)
+		got, oerr := s.OpenSettled(id(1), sealed)
+		check("settled", r, got, serr, oerr)
+	}
+	for _, r := range testNames {
+		sealed, serr := s.SealName(id(1), tag(2), r)
+		got, oerr := s.OpenName(id(1), tag(2), sealed)
+		check("name", r, got, serr, oerr)
+	}
+	for _, n := range []int{1, 2, 3, 100, MaxSymlink - 2, MaxSymlink - 1, MaxSymlink} {
+		l := Symlink{id(1), id(2), tag(3), strings.Repeat("s", n)}
+		sealed, serr := s.SealSymlink(l)
+		got, oerr := s.OpenSymlink(sealed)
+		check("symlink", l, got, serr, oerr)
+		if len(sealed) > 4095 {
+			t.Errorf("a target of %d bytes is stored in %d", n, len(sealed))
+		}
+	}
+	for _, x := range testXattrs() {
+		sealed, serr := s.SealXattrs(id(1), x)
+		got, oerr := s.OpenXattrs(id(1), sealed)
+		check("extended attributes", x, got, serr, oerr)
+	}
+	for _, c := range []func(*Config){
+		func(*Config) {},
+		func(c *Config) { c.Keys, c.Context = KeysVolume, ContextVolume },
+		func(c *Config) { c.Algorithm, c.Geometry = AlgorithmXChaCha20Poly1305, GeometryBlock },
+		func(c *Config) { c.WrappedVolumeKey, c.Context = seq(0, 1), ContextOpaque },
+	} {
+		want := testConfig()
+		c(want)
+		sealed, serr := want.Seal(testVolumeKey())
+		got, oerr := ParseConfig(sealed)
+		check("configuration", want, got, serr, oerr)
+		if err := got.Verify(testVolumeKey()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+var testDirs = []DirRecord{
+	{ID: id(1)},
+	{ID: id(1), Counter: 3, HasXattrs: true},
+	{ID: id(1), Parent: id(2), Tag: tag(3), Counter: 1<<64 - 1},
+	{ID: id(1), Parent: id(2), Tag: tag(3), HasXattrs: true},
+}
+
+var testNames = []NameRecord{
+	{Entries: []NameEntry{{Object: id(1), Kind: KindFile, CMin: 1, CMax: 2, WrappedKey: seq(0, 176), Path: "/a"}}},
+	{Entries: []NameEntry{{Object: id(1), Kind: KindFile, Permanent: true, WrappedKey: seq(0, 48)}}},
+	{Entries: []NameEntry{{Object: id(1), Kind: KindDir, CMax: 1}}},
+	{Entries: []NameEntry{{Object: id(1), Kind: KindSymlink, CMin: 1<<64 - 1, CMax: 1<<64 - 1}}},
+	{Entries: []NameEntry{{Object: id(1), Kind: KindSpecial, Permanent: true, Mode: unix.S_IFBLK, Rdev: 0x801}}},
+	{Entries: []NameEntry{{Object: id(1), Kind: KindSpecial, Mode: unix.S_IFCHR}, {Object: id(2), Kind: KindSpecial, Mode: unix.S_IFIFO}}},
+	{Entries: []NameEntry{{Object: id(1), Kind: KindSpecial, Mode: unix.S_IFSOCK}, {Object: id(2), Kind: KindFile}}},
+	{Entries: []NameEntry{ // the largest
+		{Object: id(1), Kind: KindFile, WrappedKey: seq(0, MaxWrappedKey), Path: strings.Repeat("p", MaxRecordPath)},
+		{Object: id(2), Kind: KindFile, WrappedKey: seq(1, MaxWrappedKey), Path: strings.Repeat("q", MaxRecordPath)},
+	}},
+}
+
+func testXattrs() []XattrSet {
+	return []XattrSet{
+		nil,
+		{{"user.a", []byte{}}},
+		{{"system.posix_acl_access", seq(0, 44)}, {"user.a", []byte("1")}, {"user.b", []byte("2")}},
+		{{strings.Repeat("n", 255), seq(0, 10)}},
+		{{"user.big", make([]byte, maxXattrSet-16-2-8-4)}},
+	}
+}
+
+func TestHeaderRoundTrip(t *testing.T) {
+	s := testSealer(t)
+	for _, change := range []func(h *Header){
+		func(h *Header) {},
+		func(h *Header) { *h = Header{Algorithm: 1, Geometry: 1, WrappedKey: seq(1, 48)} },
+		func(h *Header) { *h = Header{Algorithm: 2, Geometry: 2, KeyInRecord: true} },
+		func(h *Header) {
+			h.KeyInRecord, h.WrappedKey, h.Path = true, nil, ""
+			h.Holes = []Extent{{0, 1}, {2, 1}, {4, 1}, {6, 1}, {8, 1}, {10, 1}, {12, 1}, {14, 1 << 47}}
+		},
+		func(h *Header) { h.WrappedKey, h.Path, h.Holes = seq(0, 256), strings.Repeat("p", 48), h.Holes[:2] },
+		func(h *Header) { h.WrappedKey, h.Path, h.Holes = seq(0, 1), strings.Repeat("p", 303), h.Holes[1:] },
+		func(h *Header) { h.Durable, h.Holes = 1<<56, []Extent{{0, 1<<48 - 1}} },
+		func(h *Header) {
+			h.Epoch, h.WriteCount, h.Generation, h.Counter = 1<<16-1, 1<<32-1, 1<<64-1, 1<<64-1
+		},
+	} {
+		want := fileHeader()
+		change(want)
+		b := bytes.Repeat([]byte{0xee}, HeaderSize+1)
+		if err := s.MarshalHeader(b, want); err != nil {
+			t.Errorf("%+v: %v", want, err)
+			continue
+		}
+		if b[HeaderSize] != 0xee {
+			t.Error("MarshalHeader writes more than a header")
+		}
+		got, err := s.ParseHeader(b[:HeaderSize])
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v reads as %+v: %v", want, got, err)
+		}
+	}
+}
+
+func BenchmarkHeader(b *testing.B) {
+	s := testSealer(b)
+	buf := make([]byte, HeaderSize)
+	b.Run("Marshal", func(b *testing.B) {
+		b.ReportAllocs()
+		h := fileHeader()
+		for b.Loop() {
+			if err := s.MarshalHeader(buf, h); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("Parse", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := s.ParseHeader(buf); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
