@@ -8,7 +8,7 @@ import (
 
 func BenchmarkPage(b *testing.B) {
 	for _, alg := range []Algorithm{AES256GCM, XChaCha20Poly1305} {
-		g, err := GeometryFor(alg, GeometryFile)
+		g, err := GeometryFor(alg, Files)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -48,7 +48,7 @@ func BenchmarkNonce(b *testing.B) {
 }
 
 func BenchmarkNewCipher(b *testing.B) {
-	g, err := GeometryFor(AES256GCM, GeometryFile)
+	g, err := GeometryFor(AES256GCM, Files)
 	if err != nil {
 		b.Fatal(err)
 	}

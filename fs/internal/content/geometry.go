@@ -33,14 +33,25 @@ const (
 	XChaCha20Poly1305 Algorithm = 2
 )
 
+// AlgorithmByName returns the algorithm that a volume's configuration names.
+func AlgorithmByName(name string) (Algorithm, error) {
+	switch name {
+	case "AES-256-GCM":
+		return AES256GCM, nil
+	case "XChaCha20-Poly1305":
+		return XChaCha20Poly1305, nil
+	}
+	return 0, fmt.Errorf("content: unknown algorithm %q", name)
+}
+
 // GeometryKind is how a volume's plaintext is cut into pages.
 type GeometryKind uint8
 
 const (
-	GeometryFile GeometryKind = 1
-	// GeometryBlock holds 7 whole 512-byte sectors in a page (6 in page 0), so
+	Files GeometryKind = 1
+	// BlockImage holds 7 whole 512-byte sectors in a page (6 in page 0), so
 	// that no sector of a block image straddles two pages and tears.
-	GeometryBlock GeometryKind = 2
+	BlockImage GeometryKind = 2
 )
 
 const (
@@ -59,6 +70,7 @@ func (a Algorithm) nonceSize() int {
 
 // Geometry maps plaintext offsets to pages. It is constant in a volume.
 type Geometry struct {
+	kind  GeometryKind
 	data  int // bytes of plaintext in a page
 	data0 int // in page 0
 }
@@ -69,14 +81,17 @@ func GeometryFor(alg Algorithm, kind GeometryKind) (Geometry, error) {
 		return Geometry{}, fmt.Errorf("content: unknown algorithm %d", alg)
 	}
 	switch kind {
-	case GeometryFile:
+	case Files:
 		data := PageSize - tagSize - fieldSize - alg.nonceSize()
-		return Geometry{data: data, data0: data - HeaderSize}, nil
-	case GeometryBlock:
-		return Geometry{data: blockData, data0: blockData - HeaderSize}, nil
+		return Geometry{kind: kind, data: data, data0: data - HeaderSize}, nil
+	case BlockImage:
+		return Geometry{kind: kind, data: blockData, data0: blockData - HeaderSize}, nil
 	}
 	return Geometry{}, fmt.Errorf("content: unknown geometry %d", kind)
 }
+
+// Kind returns the kind as file headers store it.
+func (g Geometry) Kind() uint8 { return uint8(g.kind) }
 
 // DataIn returns how many bytes of plaintext a page holds when full.
 func (g Geometry) DataIn(page int64) int {
@@ -142,7 +157,7 @@ func (g Geometry) BackingSize(length int64) int64 {
 // returns, such as that of a file without a page.
 func (g Geometry) LengthFromSize(stSize int64) (length int64, ok bool) {
 	pages, used := stSize/PageSize, int(stSize%PageSize)
-	// Start(MaxLength) does not overflow for so few pages.
+	// With more pages than that, Start might overflow.
 	if stSize < PageSize || pages > MaxLength/int64(g.data0) {
 		return 0, false
 	}

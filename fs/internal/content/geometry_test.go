@@ -11,10 +11,10 @@ var geometries = []struct {
 	kind         GeometryKind
 	data0, dataN int
 }{
-	{AES256GCM, GeometryFile, 3552, 4064},
-	{XChaCha20Poly1305, GeometryFile, 3540, 4052},
-	{AES256GCM, GeometryBlock, 3072, 3584},
-	{XChaCha20Poly1305, GeometryBlock, 3072, 3584},
+	{AES256GCM, Files, 3552, 4064},
+	{XChaCha20Poly1305, Files, 3540, 4052},
+	{AES256GCM, BlockImage, 3072, 3584},
+	{XChaCha20Poly1305, BlockImage, 3072, 3584},
 }
 
 func eachGeometry(t *testing.T, f func(t *testing.T, g Geometry)) {

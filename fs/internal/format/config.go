@@ -20,15 +20,25 @@ var ErrUnknownSchema = errors.New("unknown schema")
 // Schema is the version of the whole on-disk format.
 const Schema = 1
 
-// The values of Config's fields.
+// KeyMode is who wraps the data keys of files.
+type KeyMode string
+
 const (
-	KeysPath   = "path"   // the KMS wraps every file's key under its path
-	KeysVolume = "volume" // the KMS wraps the volume key, which wraps file keys
+	KeysPath   KeyMode = "path"   // the KMS wraps every file's key under its path
+	KeysVolume KeyMode = "volume" // the KMS wraps the volume key, which wraps file keys
+)
 
-	ContextPath   = "path"   // paths stand in the encryption context
-	ContextOpaque = "opaque" // keyed hashes of their components do
-	ContextVolume = "volume" // only the volume's ID does
+// ContextMode is what the KMS is told of a file.
+type ContextMode string
 
+const (
+	ContextPath   ContextMode = "path"   // paths stand in the encryption context
+	ContextOpaque ContextMode = "opaque" // keyed hashes of their components do
+	ContextVolume ContextMode = "volume" // only the volume's ID does
+)
+
+// The values of the other fields of a Config.
+const (
 	AlgorithmAES256GCM         = "AES-256-GCM"
 	AlgorithmXChaCha20Poly1305 = "XChaCha20-Poly1305"
 
@@ -47,16 +57,16 @@ const (
 // in it: so it is used to ask the KMS for that key, verified, and only then
 // believed.
 type Config struct {
-	Schema           int       `json:"schema"`
-	Volume           string    `json:"volume"`
-	Created          time.Time `json:"created"` // UTC, whole seconds
-	KMSKey           string    `json:"kmsKey"`  // ARN
-	Keys             string    `json:"keys"`
-	Context          string    `json:"context"`
-	Algorithm        string    `json:"algorithm"`
-	Geometry         string    `json:"geometry"`
-	WrappedVolumeKey []byte    `json:"wrappedVolumeKey"`
-	MAC              []byte    `json:"mac"`
+	Schema           int         `json:"schema"`
+	Volume           string      `json:"volume"`
+	Created          time.Time   `json:"created"` // UTC, whole seconds
+	KMSKey           string      `json:"kmsKey"`  // ARN
+	Keys             KeyMode     `json:"keys"`
+	Context          ContextMode `json:"context"`
+	Algorithm        string      `json:"algorithm"`
+	Geometry         string      `json:"geometry"`
+	WrappedVolumeKey []byte      `json:"wrappedVolumeKey"`
+	MAC              []byte      `json:"mac"`
 }
 
 var (
@@ -69,6 +79,15 @@ func NewVolumeID() string {
 	var b [8]byte
 	rand.Read(b[:])
 	return "vol-0" + hex.EncodeToString(b[:])
+}
+
+// NewConfig returns the configuration of a new volume of files. Its wrapped
+// volume key is still to be set, and KMSKey may be until Seal.
+func NewConfig(kmsKey string, keys KeyMode, context ContextMode, algorithm string, now time.Time) *Config {
+	return &Config{
+		Schema: Schema, Volume: NewVolumeID(), Created: now.UTC().Truncate(time.Second),
+		KMSKey: kmsKey, Keys: keys, Context: context, Algorithm: algorithm, Geometry: GeometryFile,
+	}
 }
 
 // AlgorithmID returns the algorithm as headers and package content name it.

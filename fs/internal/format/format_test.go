@@ -59,11 +59,11 @@ func TestLimitsAgreeWithContent(t *testing.T) {
 		t.Error("format and content disagree")
 	}
 	c := &Config{Algorithm: AlgorithmXChaCha20Poly1305, Geometry: GeometryBlock}
-	if content.Algorithm(c.AlgorithmID()) != content.XChaCha20Poly1305 || content.GeometryKind(c.GeometryID()) != content.GeometryBlock {
+	if content.Algorithm(c.AlgorithmID()) != content.XChaCha20Poly1305 || content.GeometryKind(c.GeometryID()) != content.BlockImage {
 		t.Error("the configuration names another algorithm or geometry")
 	}
 	c = &Config{Algorithm: AlgorithmAES256GCM, Geometry: GeometryFile}
-	if content.Algorithm(c.AlgorithmID()) != content.AES256GCM || content.GeometryKind(c.GeometryID()) != content.GeometryFile {
+	if content.Algorithm(c.AlgorithmID()) != content.AES256GCM || content.GeometryKind(c.GeometryID()) != content.Files {
 		t.Error("the configuration names another algorithm or geometry")
 	}
 }
@@ -76,10 +76,9 @@ func TestWrapKey(t *testing.T) {
 		t.Fatalf("%d bytes: %v", len(wrapped), err)
 	}
 	got, err := s.UnwrapKey(id(1), wrapped)
-	if err != nil || !bytes.Equal(got.Bytes(), key) {
-		t.Fatalf("unwraps to %x: %v", got.Bytes(), err)
+	if err != nil || !bytes.Equal(got, key) {
+		t.Fatalf("unwraps to %x: %v", got, err)
 	}
-	got.Free()
 	if _, err := s.UnwrapKey(id(2), wrapped); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("another file unwraps it: %v", err)
 	}
@@ -107,9 +106,6 @@ func TestVolumeKeyLength(t *testing.T) {
 		if _, err := NewSealer(make([]byte, n)); err == nil {
 			t.Errorf("NewSealer takes %d bytes", n)
 		}
-		if _, err := NewNames(make([]byte, n)); err == nil {
-			t.Errorf("NewNames takes %d bytes", n)
-		}
 	}
 }
 
@@ -131,22 +127,20 @@ func TestRecordsRoundTrip(t *testing.T) {
 		}
 	}
 	for _, d := range testDirs {
-		sealed, serr := s.SealDir(d)
-		got, oerr := s.OpenDir(sealed)
-		check("directory", d, got, serr, oerr)
+		got, err := s.OpenDir(s.SealDir(&d))
+		check("directory", &d, got, nil, err)
 	}
 	for _, r := range []SettledRecord{{}, {0, 1}, {1, 1}, {1<<64 - 1, 1<<64 - 1}} {
-		sealed, serr := s.SealSettled(id(1), r)
-		got, oerr := s.OpenSettled(id(1), sealed)
-		check("settled", r, got, serr, oerr)
+		got, err := s.OpenSettled(id(1), s.SealSettled(id(1), &r))
+		check("settled", &r, got, nil, err)
 	}
 	for _, r := range testNames {
-		sealed, serr := s.SealName(id(1), tag(2), r)
+		sealed, serr := s.SealName(id(1), tag(2), &r)
 		got, oerr := s.OpenName(id(1), tag(2), sealed)
-		check("name", r, got, serr, oerr)
+		check("name", &r, got, serr, oerr)
 	}
 	for _, n := range []int{1, 2, 3, 100, MaxSymlink - 2, MaxSymlink - 1, MaxSymlink} {
-		l := Symlink{id(1), id(2), tag(3), strings.Repeat("s", n)}
+		l := &Symlink{id(1), id(2), tag(3), strings.Repeat("s", n)}
 		sealed, serr := s.SealSymlink(l)
 		got, oerr := s.OpenSymlink(sealed)
 		check("symlink", l, got, serr, oerr)
@@ -184,16 +178,16 @@ var testDirs = []DirRecord{
 }
 
 var testNames = []NameRecord{
-	{Entries: []NameEntry{{Object: id(1), Kind: KindFile, CMin: 1, CMax: 2, WrappedKey: seq(0, 176), Path: "/a"}}},
-	{Entries: []NameEntry{{Object: id(1), Kind: KindFile, Permanent: true, WrappedKey: seq(0, 48)}}},
-	{Entries: []NameEntry{{Object: id(1), Kind: KindDir, CMax: 1}}},
-	{Entries: []NameEntry{{Object: id(1), Kind: KindSymlink, CMin: 1<<64 - 1, CMax: 1<<64 - 1}}},
-	{Entries: []NameEntry{{Object: id(1), Kind: KindSpecial, Permanent: true, Mode: unix.S_IFBLK, Rdev: 0x801}}},
-	{Entries: []NameEntry{{Object: id(1), Kind: KindSpecial, Mode: unix.S_IFCHR}, {Object: id(2), Kind: KindSpecial, Mode: unix.S_IFIFO}}},
-	{Entries: []NameEntry{{Object: id(1), Kind: KindSpecial, Mode: unix.S_IFSOCK}, {Object: id(2), Kind: KindFile}}},
+	{Entries: []NameEntry{{ID: id(1), Kind: KindFile, CounterMin: 1, CounterMax: 2, Wrapped: seq(0, 176), Path: "/a"}}},
+	{Entries: []NameEntry{{ID: id(1), Kind: KindFile, Permanent: true, Wrapped: seq(0, 48)}}},
+	{Entries: []NameEntry{{ID: id(1), Kind: KindDir, CounterMax: 1}}},
+	{Entries: []NameEntry{{ID: id(1), Kind: KindSymlink, CounterMin: 1<<64 - 1, CounterMax: 1<<64 - 1}}},
+	{Entries: []NameEntry{{ID: id(1), Kind: KindSpecial, Permanent: true, Mode: unix.S_IFBLK, Rdev: 0x801}}},
+	{Entries: []NameEntry{{ID: id(1), Kind: KindSpecial, Mode: unix.S_IFCHR}, {ID: id(2), Kind: KindSpecial, Mode: unix.S_IFIFO}}},
+	{Entries: []NameEntry{{ID: id(1), Kind: KindSpecial, Mode: unix.S_IFSOCK}, {ID: id(2), Kind: KindFile}}},
 	{Entries: []NameEntry{ // the largest
-		{Object: id(1), Kind: KindFile, WrappedKey: seq(0, MaxWrappedKey), Path: strings.Repeat("p", MaxRecordPath)},
-		{Object: id(2), Kind: KindFile, WrappedKey: seq(1, MaxWrappedKey), Path: strings.Repeat("q", MaxRecordPath)},
+		{ID: id(1), Kind: KindFile, Wrapped: seq(0, MaxWrappedKey), Path: strings.Repeat("p", MaxRecordPath)},
+		{ID: id(2), Kind: KindFile, Wrapped: seq(1, MaxWrappedKey), Path: strings.Repeat("q", MaxRecordPath)},
 	}},
 }
 

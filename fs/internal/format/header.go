@@ -116,10 +116,7 @@ func (s *Sealer) MarshalHeader(dst []byte, h *Header) error {
 	}
 	var path []byte
 	if h.Path != "" {
-		var err error
-		if path, err = s.records.Seal(ad(adPath, h.FileID[:]), []byte(h.Path)); err != nil {
-			return fmt.Errorf("header: %w", err)
-		}
+		path = s.records.Seal(ad(adPath, h.FileID[:]), []byte(h.Path))
 	}
 	b := dst[:HeaderSize]
 	clear(b)

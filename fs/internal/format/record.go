@@ -17,22 +17,12 @@ type DirRecord struct {
 }
 
 // IsRoot tells whether the directory is the volume's root.
-func (d DirRecord) IsRoot() bool {
+func (d *DirRecord) IsRoot() bool {
 	return d.Parent == names.ID{} && d.Tag == names.Tag{}
 }
 
-func (d DirRecord) check() error {
-	if (d.Parent == names.ID{}) != (d.Tag == names.Tag{}) {
-		return fmt.Errorf("directory record: half a root's")
-	}
-	return nil
-}
-
 // SealDir returns the target of the symlink that stores d.
-func (s *Sealer) SealDir(d DirRecord) (string, error) {
-	if err := d.check(); err != nil {
-		return "", err
-	}
+func (s *Sealer) SealDir(d *DirRecord) string {
 	b := make([]byte, 0, 64)
 	b = append(b, d.ID[:]...)
 	b = append(b, d.Parent[:]...)
@@ -44,16 +34,16 @@ func (s *Sealer) SealDir(d DirRecord) (string, error) {
 
 // OpenDir is the inverse of SealDir. That the record is this directory's is for
 // its parent to tell.
-func (s *Sealer) OpenDir(target string) (DirRecord, error) {
+func (s *Sealer) OpenDir(target string) (*DirRecord, error) {
 	b, err := s.openTarget(ad(adDir), target)
 	if err != nil {
-		return DirRecord{}, fmt.Errorf("directory record: %w", err)
+		return nil, fmt.Errorf("directory record: %w", err)
 	}
 	r := reader{b: b}
-	d := DirRecord{ID: r.id(), Parent: r.id(), Tag: r.tag(), Counter: r.u64()}
+	d := &DirRecord{ID: r.id(), Parent: r.id(), Tag: r.tag(), Counter: r.u64()}
 	d.HasXattrs = r.flag()
-	if !r.done() || d.check() != nil {
-		return DirRecord{}, fmt.Errorf("directory record: %w", ErrCorrupt)
+	if !r.done() {
+		return nil, fmt.Errorf("directory record: %w", ErrCorrupt)
 	}
 	return d, nil
 }
@@ -65,9 +55,9 @@ type SettledRecord struct {
 }
 
 // SealSettled returns the target of the symlink that stores r.
-func (s *Sealer) SealSettled(root names.ID, r SettledRecord) (string, error) {
+func (s *Sealer) SealSettled(root names.ID, r *SettledRecord) string {
 	if r.Settled > r.Next {
-		return "", fmt.Errorf("settled record: settled %d after next %d", r.Settled, r.Next)
+		panic(fmt.Sprintf("format: settled %d after next %d", r.Settled, r.Next))
 	}
 	b := le.AppendUint64(make([]byte, 0, 16), r.Settled)
 	b = le.AppendUint64(b, r.Next)
@@ -75,15 +65,15 @@ func (s *Sealer) SealSettled(root names.ID, r SettledRecord) (string, error) {
 }
 
 // OpenSettled is the inverse of SealSettled.
-func (s *Sealer) OpenSettled(root names.ID, target string) (SettledRecord, error) {
+func (s *Sealer) OpenSettled(root names.ID, target string) (*SettledRecord, error) {
 	b, err := s.openTarget(ad(adSettled, root[:]), target)
 	if err != nil {
-		return SettledRecord{}, fmt.Errorf("settled record: %w", err)
+		return nil, fmt.Errorf("settled record: %w", err)
 	}
 	r := reader{b: b}
-	rec := SettledRecord{Settled: r.u64(), Next: r.u64()}
+	rec := &SettledRecord{Settled: r.u64(), Next: r.u64()}
 	if !r.done() || rec.Settled > rec.Next {
-		return SettledRecord{}, fmt.Errorf("settled record: %w", ErrCorrupt)
+		return nil, fmt.Errorf("settled record: %w", ErrCorrupt)
 	}
 	return rec, nil
 }

@@ -60,6 +60,7 @@ const (
 // for concurrent use until Wipe.
 type Sealer struct {
 	header  *secret.Buffer
+	names   *secret.Buffer
 	records *siv.Cipher
 	xattrs  *siv.Cipher
 	wrap    *siv.Cipher
@@ -70,6 +71,10 @@ func NewSealer(volumeKey []byte) (*Sealer, error) {
 	s := &Sealer{}
 	var err error
 	if s.header, err = subkey(volumeKey, infoHeader, sha256.Size); err != nil {
+		return nil, err
+	}
+	if s.names, err = subkey(volumeKey, infoNames, names.KeySize); err != nil {
+		s.Wipe()
 		return nil, err
 	}
 	for _, c := range []struct {
@@ -89,14 +94,9 @@ func NewSealer(volumeKey []byte) (*Sealer, error) {
 	return s, nil
 }
 
-// NewNames returns the cipher of the volume's file names.
-func NewNames(volumeKey []byte) (*names.Cipher, error) {
-	key, err := subkey(volumeKey, infoNames, names.KeySize)
-	if err != nil {
-		return nil, err
-	}
-	defer key.Free()
-	return names.New(key.Bytes())
+// Names returns a cipher of the volume's file names, the caller's to wipe.
+func (s *Sealer) Names() (*names.Cipher, error) {
+	return names.New(s.names.Bytes())
 }
 
 // Wipe erases the keys. The sealer must not be used again.
@@ -105,6 +105,7 @@ func (s *Sealer) Wipe() {
 		return
 	}
 	s.header.Free()
+	s.names.Free()
 	s.records.Wipe()
 	s.xattrs.Wipe()
 	s.wrap.Wipe()
@@ -133,11 +134,11 @@ func (s *Sealer) WrapKey(fileID [16]byte, dataKey []byte) ([]byte, error) {
 	if len(dataKey) != dataKeySize {
 		return nil, fmt.Errorf("format: data key of %d bytes, need %d", len(dataKey), dataKeySize)
 	}
-	return s.wrap.Seal(ad(adWrap, fileID[:]), dataKey)
+	return s.wrap.Seal(ad(adWrap, fileID[:]), dataKey), nil
 }
 
-// UnwrapKey is the inverse of WrapKey.
-func (s *Sealer) UnwrapKey(fileID [16]byte, wrapped []byte) (*secret.Buffer, error) {
+// UnwrapKey is the inverse of WrapKey. The caller wipes the result.
+func (s *Sealer) UnwrapKey(fileID [16]byte, wrapped []byte) ([]byte, error) {
 	if len(wrapped) != dataKeySize+siv.Overhead {
 		return nil, fmt.Errorf("wrapped data key: %w", ErrCorrupt)
 	}
@@ -145,7 +146,7 @@ func (s *Sealer) UnwrapKey(fileID [16]byte, wrapped []byte) (*secret.Buffer, err
 	if err != nil {
 		return nil, fmt.Errorf("wrapped data key: %w", ErrCorrupt)
 	}
-	return secret.From(key)
+	return key, nil
 }
 
 const dataKeySize = 32
@@ -165,16 +166,10 @@ var encoding = base64.RawURLEncoding.Strict()
 // maxTarget is the longest symlink target Linux stores (PATH_MAX without NUL).
 const maxTarget = 4095
 
-// sealTarget seals a record as a symlink target.
-func (s *Sealer) sealTarget(ad, record []byte) (string, error) {
-	if encoding.EncodedLen(len(record)+siv.Overhead) > maxTarget {
-		return "", ErrTooLarge
-	}
-	sealed, err := s.records.Seal(ad, record)
-	if err != nil {
-		return "", err
-	}
-	return encoding.EncodeToString(sealed), nil
+// sealTarget seals a record as a symlink target. Every record's own limits keep
+// it within maxTarget.
+func (s *Sealer) sealTarget(ad, record []byte) string {
+	return encoding.EncodeToString(s.records.Seal(ad, record))
 }
 
 // openTarget is the inverse of sealTarget, for its only encoding.

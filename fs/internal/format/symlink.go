@@ -22,7 +22,7 @@ type Symlink struct {
 	Target string
 }
 
-func (l Symlink) check() error {
+func (l *Symlink) check() error {
 	switch {
 	case len(l.Target) > MaxSymlink:
 		return fmt.Errorf("symlink target of %d bytes: %w", len(l.Target), ErrTooLarge)
@@ -34,7 +34,7 @@ func (l Symlink) check() error {
 
 // SealSymlink returns the target of the backing symlink. It fails with
 // ErrTooLarge for targets beyond MaxSymlink.
-func (s *Sealer) SealSymlink(l Symlink) (string, error) {
+func (s *Sealer) SealSymlink(l *Symlink) (string, error) {
 	if err := l.check(); err != nil {
 		return "", err
 	}
@@ -43,21 +43,21 @@ func (s *Sealer) SealSymlink(l Symlink) (string, error) {
 	b = append(b, l.Parent[:]...)
 	b = append(b, l.Tag[:]...)
 	b = append(b, l.Target...)
-	return s.sealTarget(ad(adSymlink), b)
+	return s.sealTarget(ad(adSymlink), b), nil
 }
 
 // OpenSymlink is the inverse of SealSymlink. Parent and Tag tell where the link
 // belongs; whether it is there is for the caller to check.
-func (s *Sealer) OpenSymlink(backing string) (Symlink, error) {
+func (s *Sealer) OpenSymlink(backing string) (*Symlink, error) {
 	b, err := s.openTarget(ad(adSymlink), backing)
 	if err != nil {
-		return Symlink{}, fmt.Errorf("symlink: %w", err)
+		return nil, fmt.Errorf("symlink: %w", err)
 	}
 	r := reader{b: b}
-	l := Symlink{ID: r.id(), Parent: r.id(), Tag: r.tag()}
+	l := &Symlink{ID: r.id(), Parent: r.id(), Tag: r.tag()}
 	l.Target = string(r.take(len(r.b)))
 	if !r.done() || l.check() != nil {
-		return Symlink{}, fmt.Errorf("symlink: %w", ErrCorrupt)
+		return nil, fmt.Errorf("symlink: %w", ErrCorrupt)
 	}
 	return l, nil
 }

@@ -84,7 +84,7 @@ func (s *Sealer) SealXattrs(object names.ID, x XattrSet) ([]byte, error) {
 		b = le.AppendUint32(b, uint32(len(a.Value)))
 		b = append(b, a.Value...)
 	}
-	return s.xattrs.Seal(ad(adXattrs, object[:]), b)
+	return s.xattrs.Seal(ad(adXattrs, object[:]), b), nil
 }
 
 // OpenXattrs is the inverse of SealXattrs.

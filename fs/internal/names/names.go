@@ -39,8 +39,8 @@ const (
 )
 
 var (
-	ErrNameTooLong = errors.New("name longer than 255 bytes")
-	ErrInvalidName = errors.New("name is empty, a dot or two, or holds a slash or a NUL")
+	ErrTooLong = errors.New("name longer than 255 bytes")
+	ErrInvalid = errors.New("name is empty, a dot or two, or holds a slash or a NUL")
 	// ErrCorrupt is a stored name that Encrypt does not produce in this directory.
 	ErrCorrupt = errors.New("stored name does not decrypt in this directory")
 )
@@ -89,10 +89,7 @@ func (c *Cipher) Encrypt(dir ID, name string) (Stored, error) {
 	if err := check(name); err != nil {
 		return Stored{}, err
 	}
-	raw, err := c.siv.Seal(dir[:], []byte(name))
-	if err != nil {
-		return Stored{}, fmt.Errorf("names: %w", err)
-	}
+	raw := c.siv.Seal(dir[:], []byte(name))
 	s := Stored{Name: encoding.EncodeToString(raw), Tag: Tag(raw[:siv.Overhead])}
 	if len(s.Name) > maxStored {
 		s.SidecarTarget = s.Name
@@ -137,9 +134,9 @@ func (c *Cipher) open(dir ID, raw []byte) (string, Tag, error) {
 func check(name string) error {
 	switch {
 	case len(name) > MaxName:
-		return ErrNameTooLong
+		return ErrTooLong
 	case name == "", name == ".", name == "..", strings.ContainsAny(name, "/\x00"):
-		return ErrInvalidName
+		return ErrInvalid
 	}
 	return nil
 }

@@ -46,12 +46,12 @@ func New(key []byte) (*Cipher, error) {
 }
 
 // Seal returns IV and ciphertext, Overhead bytes longer than plaintext.
-func (c *Cipher) Seal(ad, plaintext []byte) ([]byte, error) {
+func (c *Cipher) Seal(ad, plaintext []byte) []byte {
 	out, err := c.siv.EncryptDeterministically(plaintext, ad)
-	if err != nil {
-		return nil, fmt.Errorf("siv: seal: %w", err)
+	if err != nil { // the key's length is right and no plaintext that long exists
+		panic("siv: " + err.Error())
 	}
-	return out, nil
+	return out
 }
 
 // Open returns the plaintext of what Seal returned for the same ad, or ErrOpen.
