@@ -51,7 +51,7 @@ func TestDifferential(t *testing.T) {
 			if err := os.Mkdir(reference, 0o755); err != nil {
 				t.Fatal(err)
 			}
-			for seed := int64(i); seed*perSeed < int64(total); seed += int64(len(shapes)) {
+			for seed := int64(i); seed*perSeed < int64(total) || seed <= *flagSeed; seed += int64(len(shapes)) {
 				if *flagSeed >= 0 && seed != *flagSeed {
 					continue
 				}
