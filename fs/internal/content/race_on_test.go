@@ -1,0 +1,6 @@
+//go:build race
+
+package content
+
+// raceEnabled: the race detector drops objects from a sync.Pool at random.
+const raceEnabled = true
