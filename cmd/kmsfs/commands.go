@@ -1,0 +1,12 @@
+package main
+
+import "github.com/urfave/cli/v2"
+
+// commands lists what kmsfs can do, in the order of its help.
+func commands() []*cli.Command {
+	return []*cli.Command{
+		keysvcCommand(),
+		keyCommand(),
+		aliasCommand(),
+	}
+}

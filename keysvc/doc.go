@@ -1,0 +1,18 @@
+// Package keysvc is the key service: the keeper of KMS keys, behind the AWS KMS
+// API.
+//
+// [Open] returns a [Service]: one method for each KMS action, and the store
+// below them. [Server] puts a Service behind a unix socket: the AWS KMS JSON 1.1
+// protocol for everybody, and a private batch protocol with which a mount makes,
+// opens and re-wraps many data keys in one round trip.
+//
+// Key material is reachable through [Service.perform] only, which authorizes
+// the caller and checks the key's state before it hands any out. Whatever is
+// to see every use of a key (the policy engine, grants, the audit log) has its
+// place there.
+//
+// Words: a KMS key never leaves the service. Its key material is what encrypts;
+// a key has a list of them, the last is current. A data key is what the service
+// makes for others, and returns wrapped as a CiphertextBlob. A caller is a
+// principal's ARN, learned from the peer credentials of the connection.
+package keysvc

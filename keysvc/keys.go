@@ -1,0 +1,300 @@
+package keysvc
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"kmsfs.dev/kmsfs/internal/secret"
+	"kmsfs.dev/kmsfs/keysvc/internal/blob"
+	"kmsfs.dev/kmsfs/keysvc/internal/store"
+	"kmsfs.dev/kmsfs/keysvc/kmsapi"
+)
+
+// The values that the API knows for members of CreateKey.
+var (
+	keySpecs = []string{"RSA_2048", "RSA_3072", "RSA_4096", "ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521",
+		"ECC_SECG_P256K1", "SYMMETRIC_DEFAULT", "HMAC_224", "HMAC_256", "HMAC_384", "HMAC_512", "SM2",
+		"ML_DSA_44", "ML_DSA_65", "ML_DSA_87", "ECC_NIST_EDWARDS25519"}
+	keyUsages = []string{"SIGN_VERIFY", "ENCRYPT_DECRYPT", "GENERATE_VERIFY_MAC", "KEY_AGREEMENT"}
+	origins   = []string{"AWS_KMS", "EXTERNAL", "AWS_CLOUDHSM", "EXTERNAL_KEY_STORE"}
+)
+
+// CreateKey makes a symmetric encryption key with material of its own.
+func (s *Service) CreateKey(_ context.Context, caller Caller, in *kmsapi.CreateKeyInput) (*kmsapi.CreateKeyOutput, error) {
+	if err := checkCreateKey(in); err != nil {
+		return nil, err
+	}
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	var out *kmsapi.CreateKeyOutput
+	err := s.perform(access{caller: caller, action: kmsapi.OpCreateKey}, func(materials) error {
+		k, err := s.makeKey(caller, in)
+		if err != nil {
+			return err
+		}
+		out = &kmsapi.CreateKeyOutput{KeyMetadata: k.metadata()}
+		return nil
+	})
+	return out, err
+}
+
+func checkCreateKey(in *kmsapi.CreateKeyInput) error {
+	var v violations
+	if utf8.RuneCountInString(in.Description) > kmsapi.MaxDescription {
+		v.add(quoted(in.Description), "description", fmt.Sprintf("Member must have length less than or equal to %d", kmsapi.MaxDescription))
+	}
+	v.oneOf(in.KeySpec, "keySpec", keySpecs)
+	v.oneOf(in.CustomerMasterKeySpec, "customerMasterKeySpec", keySpecs)
+	v.oneOf(in.KeyUsage, "keyUsage", keyUsages)
+	v.oneOf(in.Origin, "origin", origins)
+	v.optionalText(in.Policy, "policy", 131072)
+	for i, t := range in.Tags {
+		v.text(t.TagKey, fmt.Sprintf("tags.%d.member.tagKey", i+1), 128)
+		if utf8.RuneCountInString(t.TagValue) > 256 {
+			v.add(quoted(t.TagValue), fmt.Sprintf("tags.%d.member.tagValue", i+1), "Member must have length less than or equal to 256")
+		}
+	}
+	if err := v.err(); err != nil {
+		return err
+	}
+	if in.KeySpec != nil && in.CustomerMasterKeySpec != nil {
+		return errorf(kmsapi.CodeValidation, "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. CustomerMasterKeySpec is deprecated.")
+	}
+	if err := checkTags(in.Tags); err != nil {
+		return err
+	}
+	return checkSupported(in)
+}
+
+func checkTags(tags []kmsapi.Tag) error {
+	if len(tags) > kmsapi.MaxTagsPerKey {
+		return errorf(kmsapi.CodeTag, "Too many tags")
+	}
+	seen := make(map[string]bool, len(tags))
+	for _, t := range tags {
+		if strings.HasPrefix(strings.ToLower(t.TagKey), "aws:") {
+			return errorf(kmsapi.CodeTag, "Tags beginning with aws: are reserved")
+		}
+		if seen[t.TagKey] {
+			return errorf(kmsapi.CodeTag, "Duplicate tag keys")
+		}
+		seen[t.TagKey] = true
+	}
+	return nil
+}
+
+// checkSupported refuses what the service could store but not honour.
+func checkSupported(in *kmsapi.CreateKeyInput) error {
+	is := func(p *string, only string) bool { return p == nil || *p == only }
+	switch {
+	case in.Policy != nil:
+		return errorf(kmsapi.CodeUnsupportedOperation, "Key policies are not supported yet: every key has the default key policy. Create the key without Policy.")
+	case !is(in.KeySpec, kmsapi.SpecSymmetricDefault), !is(in.CustomerMasterKeySpec, kmsapi.SpecSymmetricDefault):
+		return errorf(kmsapi.CodeUnsupportedOperation, "KeySpec must be %s.", kmsapi.SpecSymmetricDefault)
+	case !is(in.KeyUsage, kmsapi.UsageEncryptDecrypt):
+		return errorf(kmsapi.CodeValidation, "KeyUsage %s is not compatible with KeySpec %s", *in.KeyUsage, kmsapi.SpecSymmetricDefault)
+	case !is(in.Origin, kmsapi.OriginAWSKMS), in.CustomKeyStoreID != nil, in.XksKeyID != nil:
+		return errorf(kmsapi.CodeUnsupportedOperation, "Origin must be %s.", kmsapi.OriginAWSKMS)
+	case in.MultiRegion != nil && *in.MultiRegion:
+		return errorf(kmsapi.CodeUnsupportedOperation, "Multi-Region keys are not supported.")
+	}
+	return nil
+}
+
+// makeKey stores a new key and then puts it into the index.
+func (s *Service) makeKey(caller Caller, in *kmsapi.CreateKeyInput) (_ *key, err error) {
+	now := s.clock().UTC()
+	var matID [32]byte
+	rand.Read(matID[:])
+	r := keyRecord{
+		Schema:      recordSchema,
+		ID:          uuid.NewString(),
+		Spec:        kmsapi.SpecSymmetricDefault,
+		Usage:       kmsapi.UsageEncryptDecrypt,
+		Origin:      kmsapi.OriginAWSKMS,
+		Region:      Region,
+		State:       kmsapi.StateEnabled,
+		Description: in.Description,
+		Tags:        in.Tags,
+		CreatedAt:   now,
+		CreatedBy:   caller.ARN,
+		Materials:   []materialRecord{{ID: hex.EncodeToString(matID[:]), CreatedAt: now}},
+	}
+	k, err := newKey(r)
+	if err != nil {
+		return nil, err
+	}
+	buf, err := secret.New(blob.MaterialLen)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			buf.Free()
+		}
+	}()
+	rand.Read(buf.Bytes())
+	m, err := newMaterial(r.Materials[0].ID, buf)
+	if err != nil {
+		return nil, err
+	}
+	k.materials = []material{m}
+	err = s.db.Update(func(tx store.SealedTx) error {
+		if err := tx.Set(materialRecordName(r.ID, m.id), buf.Bytes()); err != nil {
+			return err
+		}
+		return putRecord(tx, keyRecordName(r.ID), r)
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.index.setKey(k)
+	s.log.Info("created a key", "key", k.arn, "principal", caller.ARN)
+	return k, nil
+}
+
+// DescribeKey returns a key's metadata.
+func (s *Service) DescribeKey(_ context.Context, caller Caller, in *kmsapi.DescribeKeyInput) (*kmsapi.DescribeKeyOutput, error) {
+	var v violations
+	v.text(in.KeyID, "keyId", kmsapi.MaxKeyID)
+	v.tokens(in.GrantTokens)
+	if err := v.err(); err != nil {
+		return nil, err
+	}
+	if err := knownTokens(in.GrantTokens); err != nil {
+		return nil, err
+	}
+	k, err := s.resolve(in.KeyID)
+	if err != nil {
+		return nil, err
+	}
+	var out *kmsapi.DescribeKeyOutput
+	err = s.perform(access{caller: caller, action: kmsapi.OpDescribeKey, key: k}, func(materials) error {
+		out = &kmsapi.DescribeKeyOutput{KeyMetadata: k.metadata()}
+		return nil
+	})
+	return out, err
+}
+
+func (k *key) metadata() kmsapi.KeyMetadata {
+	r := k.record
+	return kmsapi.KeyMetadata{
+		AWSAccountID:          Account,
+		Arn:                   k.arn,
+		CreationDate:          epochSeconds(r.CreatedAt),
+		CurrentKeyMaterialID:  r.Materials[len(r.Materials)-1].ID,
+		CustomerMasterKeySpec: r.Spec,
+		Description:           r.Description,
+		Enabled:               r.State == kmsapi.StateEnabled,
+		EncryptionAlgorithms:  []string{kmsapi.SpecSymmetricDefault},
+		KeyID:                 r.ID,
+		KeyManager:            kmsapi.ManagerCustomer,
+		KeySpec:               r.Spec,
+		KeyState:              r.State,
+		KeyUsage:              r.Usage,
+		MultiRegion:           r.MultiRegion,
+		Origin:                r.Origin,
+	}
+}
+
+// epochSeconds is a JSON 1.1 timestamp, in milliseconds' precision as AWS's.
+func epochSeconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+
+// ListKeys returns a page of all keys.
+func (s *Service) ListKeys(_ context.Context, caller Caller, in *kmsapi.ListKeysInput) (*kmsapi.ListKeysOutput, error) {
+	var v violations
+	v.number(in.Limit, "limit", 1, 1000)
+	v.optionalText(in.Marker, "marker", 1024)
+	if err := v.err(); err != nil {
+		return nil, err
+	}
+	out := &kmsapi.ListKeysOutput{Keys: []kmsapi.KeyListEntry{}}
+	err := s.perform(access{caller: caller, action: kmsapi.OpListKeys}, func(materials) error {
+		ids, next, err := page(s.index.keyIDs(), func(id string) string { return id }, in.Limit, 100, in.Marker)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			out.Keys = append(out.Keys, kmsapi.KeyListEntry{KeyArn: keyARN(id), KeyID: id})
+		}
+		out.NextMarker, out.Truncated = next, next != ""
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// EnableKey makes a disabled key usable again.
+func (s *Service) EnableKey(_ context.Context, caller Caller, in *kmsapi.KeyIDInput) (*kmsapi.Empty, error) {
+	return s.setState(caller, in.KeyID, kmsapi.OpEnableKey, kmsapi.StateEnabled)
+}
+
+// DisableKey makes a key unusable until it is enabled again.
+func (s *Service) DisableKey(_ context.Context, caller Caller, in *kmsapi.KeyIDInput) (*kmsapi.Empty, error) {
+	return s.setState(caller, in.KeyID, kmsapi.OpDisableKey, kmsapi.StateDisabled)
+}
+
+func (s *Service) setState(caller Caller, keyID, action, state string) (*kmsapi.Empty, error) {
+	var v violations
+	v.text(keyID, "keyId", kmsapi.MaxKeyID)
+	if err := v.err(); err != nil {
+		return nil, err
+	}
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	k, err := s.resolveKey(keyID)
+	if err != nil {
+		return nil, err
+	}
+	err = s.perform(access{caller: caller, action: action, key: k}, func(materials) error {
+		if k.record.State == state {
+			return nil
+		}
+		r := k.record
+		r.State = state
+		if err := s.db.Update(func(tx store.SealedTx) error { return putRecord(tx, keyRecordName(r.ID), r) }); err != nil {
+			return err
+		}
+		s.index.setKey(k.withRecord(r))
+		s.log.Info("changed a key's state", "key", k.arn, "state", state, "principal", caller.ARN)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &kmsapi.Empty{}, nil
+}
+
+// page cuts a page out of a list that is sorted by nameOf.
+func page[T any](all []T, nameOf func(T) string, limit *int, normal int, marker *string) (items []T, next string, err error) {
+	n := normal
+	if limit != nil {
+		n = *limit
+	}
+	if marker != nil {
+		after, err := parseMarker(*marker)
+		if err != nil {
+			return nil, "", err
+		}
+		// Beyond the named item, whether or not it still exists.
+		at, found := slices.BinarySearchFunc(all, after, func(item T, name string) int { return strings.Compare(nameOf(item), name) })
+		if found {
+			at++
+		}
+		all = all[at:]
+	}
+	if len(all) <= n {
+		return all, "", nil
+	}
+	return all[:n], makeMarker(nameOf(all[n-1])), nil
+}

@@ -1,0 +1,126 @@
+package keysvc
+
+import (
+	"kmsfs.dev/kmsfs/internal/secret"
+	"kmsfs.dev/kmsfs/keysvc/internal/blob"
+	"kmsfs.dev/kmsfs/keysvc/kmsapi"
+)
+
+// opening is the half that Decrypt and ReEncrypt share.
+type opening struct {
+	caller     Caller
+	action     string
+	keyID      string // the key the caller expects, or "" for whichever the blob names
+	blob       []byte
+	context    map[string]string
+	algorithm  *string
+	ignoreBlob bool // a dry run without ciphertext
+}
+
+// opened is an unwrapped blob, valid until the function it is given to returns.
+type opened struct {
+	key       *key
+	material  material
+	plaintext *secret.Buffer
+}
+
+// open authorizes o and unwraps its blob. The order of checks is AWS's:
+// resolve the key, authorize, the key's state, and the ciphertext last.
+func (s *Service) open(o opening, use func(opened) error) error {
+	k, err := s.openingKey(o)
+	if err != nil {
+		return err
+	}
+	return s.perform(access{caller: o.caller, action: o.action, key: k, context: o.context}, func(m materials) error {
+		if err := algorithmFits(o.algorithm, k); err != nil {
+			return err
+		}
+		if o.ignoreBlob {
+			return use(opened{key: k, material: m.current()})
+		}
+		if err := s.blobIsUnder(o.blob, k); err != nil {
+			return err
+		}
+		plaintext, mat, err := m.open(o.blob, o.context)
+		if err != nil {
+			return err
+		}
+		defer plaintext.Free()
+		return use(opened{key: k, material: mat, plaintext: plaintext})
+	})
+}
+
+// openingKey is the key that the caller names, or else the one that the blob
+// does.
+func (s *Service) openingKey(o opening) (*key, error) {
+	if o.keyID != "" {
+		return s.resolve(o.keyID)
+	}
+	if o.ignoreBlob {
+		return nil, errorf(kmsapi.CodeValidation, "A key id is required when the ciphertext is ignored.")
+	}
+	ref, err := blob.Parse(o.blob)
+	if err != nil {
+		return nil, &kmsapi.Error{Code: kmsapi.CodeInvalidCiphertext}
+	}
+	k := s.index.keyOfBlob(ref.KeyID)
+	if k == nil {
+		// Not NotFoundException: a changed byte in the blob's key id must look
+		// like a changed byte anywhere else in it.
+		return nil, &kmsapi.Error{Code: kmsapi.CodeInvalidCiphertext}
+	}
+	return k, nil
+}
+
+// blobIsUnder tells a blob of another key (IncorrectKeyException) from what is
+// no blob of this service.
+func (s *Service) blobIsUnder(b []byte, k *key) error {
+	ref, err := blob.Parse(b)
+	if err != nil {
+		return &kmsapi.Error{Code: kmsapi.CodeInvalidCiphertext}
+	}
+	if ref.KeyID == k.bytes {
+		return nil
+	}
+	if s.index.keyOfBlob(ref.KeyID) == nil {
+		return &kmsapi.Error{Code: kmsapi.CodeInvalidCiphertext}
+	}
+	return &kmsapi.Error{
+		Code:    kmsapi.CodeIncorrectKey,
+		Message: "The key ID in the request does not identify a CMK that can perform this operation.",
+	}
+}
+
+// sealing is the destination of ReEncrypt.
+type sealing struct {
+	keyID     string
+	context   map[string]string
+	algorithm *string
+	dryRun    bool
+}
+
+// reEncrypt fills in out with the blob of o wrapped anew.
+func (s *Service) reEncrypt(o opening, to sealing, out *kmsapi.ReEncryptOutput) error {
+	dst, err := s.resolve(to.keyID)
+	if err != nil {
+		return err
+	}
+	return s.open(o, func(p opened) error {
+		return s.perform(access{caller: o.caller, action: reEncryptTo, key: dst, context: to.context}, func(m materials) error {
+			if err := algorithmFits(to.algorithm, dst); err != nil {
+				return err
+			}
+			if to.dryRun {
+				return dryRun()
+			}
+			sealed, err := m.seal(p.plaintext.Bytes(), to.context)
+			if err != nil {
+				return err
+			}
+			out.CiphertextBlob = sealed
+			out.KeyID, out.DestinationKeyMaterialID = dst.arn, m.current().id
+			out.SourceKeyID, out.SourceKeyMaterialID = p.key.arn, p.material.id
+			return nil
+		})
+	})
+}

@@ -1,0 +1,181 @@
+package keysvc
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"kmsfs.dev/kmsfs/internal/secret"
+	"kmsfs.dev/kmsfs/keysvc/internal/blob"
+	"kmsfs.dev/kmsfs/keysvc/internal/store"
+	"kmsfs.dev/kmsfs/keysvc/kmsapi"
+)
+
+// Names of records. Key material has records of its own, so that reading a key's
+// description never brings its material near the heap.
+func keyRecordName(id string) string             { return "key/" + id }
+func materialRecordName(id, matID string) string { return "material/" + id + "/" + matID }
+
+// An alias's record is called as the alias is: alias/....
+const aliasRecords = "alias/"
+
+// keyRecord is what is stored of a key.
+type keyRecord struct {
+	Schema      int
+	ID          string
+	Spec        string
+	Usage       string
+	Origin      string
+	Region      string
+	MultiRegion bool
+	State       string
+	Description string       `json:",omitempty"`
+	Tags        []kmsapi.Tag `json:",omitempty"`
+	CreatedAt   time.Time
+	CreatedBy   string           // principal ARN
+	Materials   []materialRecord // oldest first; the last one encrypts
+}
+
+type materialRecord struct {
+	ID        string // 64 hexadecimal digits
+	CreatedAt time.Time
+}
+
+// alias is what is stored of an alias.
+type alias struct {
+	Schema      int
+	Name        string // alias/...
+	TargetKeyID string
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+}
+
+// recordSchema is the version of both. An unknown one is refused.
+const recordSchema = 1
+
+// key is a key in memory.
+type key struct {
+	record    keyRecord
+	arn       string
+	bytes     [16]byte // the id as a CiphertextBlob has it
+	materials []material
+}
+
+func newKey(r keyRecord) (*key, error) {
+	id, err := uuid.Parse(r.ID)
+	if err != nil || id.String() != r.ID {
+		return nil, fmt.Errorf("key id %q is not a UUID", r.ID)
+	}
+	return &key{record: r, arn: keyARN(r.ID), bytes: id}, nil
+}
+
+// withRecord is k with another record; the material is shared.
+func (k *key) withRecord(r keyRecord) *key {
+	c := *k
+	c.record = r
+	return &c
+}
+
+func keyARN(id string) string     { return "arn:aws:kms:" + Region + ":" + Account + ":key/" + id }
+func aliasARN(name string) string { return "arn:aws:kms:" + Region + ":" + Account + ":" + name }
+
+// newMaterial describes material, which it takes over.
+func newMaterial(id string, bytes *secret.Buffer) (material, error) {
+	m := material{id: id, bytes: bytes}
+	raw, err := hex.DecodeString(id)
+	if err != nil || len(raw) != 32 {
+		return m, fmt.Errorf("key material id %q is not 64 hexadecimal digits", id)
+	}
+	copy(m.short[:], raw)
+	return m, nil
+}
+
+// load fills the index from the store.
+func (s *Service) load() error {
+	return s.db.View(func(tx store.SealedTx) error {
+		err := tx.Scan(keyRecordName(""), func(name string, value []byte) error {
+			var r keyRecord
+			if err := parseRecord(name, value, &r, &r.Schema); err != nil {
+				return err
+			}
+			k, err := newKey(r)
+			if err != nil {
+				return fmt.Errorf("record %s: %w", name, err)
+			}
+			s.index.setKey(k) // before its material, so that wipe finds it
+			if err := k.loadMaterials(tx); err != nil {
+				return err
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return tx.Scan(aliasRecords, func(name string, value []byte) error {
+			a := new(alias)
+			if err := parseRecord(name, value, a, &a.Schema); err != nil {
+				return err
+			}
+			if s.index.key(a.TargetKeyID) == nil {
+				return fmt.Errorf("record %s: its key %s is missing: the store was changed, restore it from a backup", name, a.TargetKeyID)
+			}
+			s.index.setAlias(a)
+			return nil
+		})
+	})
+}
+
+func parseRecord(name string, value []byte, into any, schema *int) error {
+	if err := json.Unmarshal(value, into); err != nil {
+		return fmt.Errorf("record %s: %w", name, err)
+	}
+	if *schema != recordSchema {
+		return fmt.Errorf("record %s has schema %d, this version knows %d: use a newer kmsfs", name, *schema, recordSchema)
+	}
+	return nil
+}
+
+// loadMaterials opens k's material into locked memory.
+func (k *key) loadMaterials(tx store.SealedTx) error {
+	if len(k.record.Materials) == 0 {
+		return fmt.Errorf("key %s has no key material", k.record.ID)
+	}
+	for _, r := range k.record.Materials {
+		name := materialRecordName(k.record.ID, r.ID)
+		buf, err := secret.New(blob.MaterialLen)
+		if err != nil {
+			return err
+		}
+		got, err := tx.Get(buf.Bytes()[:0], name)
+		if err != nil || len(got) != blob.MaterialLen {
+			buf.Free()
+			if errors.Is(err, store.ErrNotFound) {
+				err = errors.New("it is missing: the store was changed, restore it from a backup")
+			}
+			if err == nil {
+				err = fmt.Errorf("it has %d bytes", len(got))
+			}
+			return fmt.Errorf("record %s: %w", name, err)
+		}
+		m, err := newMaterial(r.ID, buf)
+		if err != nil {
+			buf.Free()
+			return fmt.Errorf("record %s: %w", name, err)
+		}
+		k.materials = append(k.materials, m)
+	}
+	return nil
+}
+
+// putRecord stores r, which is a keyRecord or an alias.
+func putRecord(tx store.SealedTx, name string, r any) error {
+	value, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("record %s: %w", name, err)
+	}
+	return tx.Set(name, value)
+}

@@ -1,0 +1,215 @@
+package keysvc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"kmsfs.dev/kmsfs/keysvc/kmsapi"
+)
+
+// ServerOptions say how a Server behaves.
+type ServerOptions struct {
+	// IdleTimeout makes Serve return when nobody has been connected for so
+	// long. Zero: never.
+	IdleTimeout time.Duration
+	// Version and StateDir are for Status.
+	Version, StateDir string
+	// Log is slog.Default() if nil.
+	Log *slog.Logger
+}
+
+// Server puts a Service behind a listener.
+type Server struct {
+	svc     *Service
+	opts    ServerOptions
+	log     *slog.Logger
+	started time.Time
+
+	mu    sync.Mutex // guards what follows
+	conns map[*conn]struct{}
+	idle  *time.Timer // runs while conns is empty; nil without IdleTimeout
+	done  chan struct{}
+	over  bool // done is closed: no more connections
+}
+
+// NewServer returns a server for svc. It serves once.
+func NewServer(svc *Service, o ServerOptions) *Server {
+	s := &Server{svc: svc, opts: o, log: o.Log, started: svc.clock(), conns: map[*conn]struct{}{}, done: make(chan struct{})}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if o.IdleTimeout > 0 {
+		s.idle = time.AfterFunc(o.IdleTimeout, s.leaveIfIdle)
+	}
+	return s
+}
+
+// Serve answers connections to l, which it closes, until ctx is done or the
+// server has been idle for long enough; then it returns nil.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	mux := http.NewServeMux()
+	mux.Handle("/", &handler{s: s.svc, log: s.log, actions: actions()})
+	mux.HandleFunc("GET "+kmsapi.StatusPath, s.status)
+	mux.HandleFunc("GET "+kmsapi.BatchPath, s.batch)
+	h := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second, // of one request, body included
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, callerKey{}, c.(*conn).caller)
+		},
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- h.Serve(&listener{l, s}) }()
+	var err error
+	select {
+	case <-ctx.Done():
+	case <-s.done:
+		s.log.Info("nobody is connected, leaving", "idle", s.opts.IdleTimeout)
+	case err = <-failed:
+	}
+	s.stop()
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if err := h.Shutdown(grace); err != nil {
+		h.Close()
+	}
+	s.closeAll() // upgraded connections are not http.Server's any more
+	if err != nil && !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the key service: %w", err)
+	}
+	return nil
+}
+
+// callerKey is the context key of a connection's Caller.
+type callerKey struct{}
+
+// listener identifies each peer before a byte is read from it.
+type listener struct {
+	net.Listener
+	s *Server
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		caller, err := peerCaller(c)
+		if err != nil {
+			l.s.log.Warn("refused a connection", "error", err)
+			c.Close()
+			continue
+		}
+		if wrapped := l.s.admit(c, caller); wrapped != nil {
+			return wrapped, nil
+		}
+		c.Close()
+	}
+}
+
+// conn is a connection whose peer is known.
+type conn struct {
+	net.Conn
+	caller Caller
+	s      *Server
+	once   sync.Once
+}
+
+func (c *conn) Close() error {
+	c.once.Do(func() { c.s.dismiss(c) })
+	return c.Conn.Close()
+}
+
+func (s *Server) admit(c net.Conn, caller Caller) *conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return nil
+	}
+	wrapped := &conn{Conn: c, caller: caller, s: s}
+	s.conns[wrapped] = struct{}{}
+	if s.idle != nil {
+		s.idle.Stop()
+	}
+	return wrapped
+}
+
+func (s *Server) dismiss(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	if s.idle != nil && len(s.conns) == 0 && !s.over {
+		s.idle.Reset(s.opts.IdleTimeout)
+	}
+}
+
+func (s *Server) leaveIfIdle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.conns) == 0 && !s.over {
+		s.over = true
+		close(s.done)
+	}
+}
+
+// stop refuses new connections.
+func (s *Server) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+	if s.idle != nil {
+		s.idle.Stop()
+	}
+}
+
+func (s *Server) closeAll() {
+	s.mu.Lock()
+	all := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		all = append(all, c)
+	}
+	s.mu.Unlock()
+	for _, c := range all {
+		c.Close()
+	}
+}
+
+// status tells whoever may use the service how it is.
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	caller, ok := r.Context().Value(callerKey{}).(Caller)
+	if !ok {
+		http.Error(w, "no caller", http.StatusInternalServerError)
+		return
+	}
+	st := kmsapi.Status{
+		PID:       os.Getpid(),
+		Version:   s.opts.Version,
+		StateDir:  s.opts.StateDir,
+		StartedAt: epochSeconds(s.started),
+		Auto:      s.opts.IdleTimeout > 0,
+		IdleAfter: s.opts.IdleTimeout.Seconds(),
+		Principal: caller.ARN,
+	}
+	st.Keys, st.Aliases = s.svc.index.counts()
+	s.mu.Lock()
+	st.Clients = len(s.conns)
+	s.mu.Unlock()
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(st); err != nil {
+		s.log.Debug("reply", "error", err)
+	}
+}

@@ -1,0 +1,213 @@
+package keysvc
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/keysvc/internal/seal"
+	"kmsfs.dev/kmsfs/keysvc/internal/store"
+	"kmsfs.dev/kmsfs/keysvc/kmsapi"
+)
+
+// The account and region of every ARN that the service makes.
+const (
+	Account = "000000000000"
+	Region  = "us-east-1"
+)
+
+// Options say where a service keeps its keys and how it unlocks them.
+type Options struct {
+	// Dir is the service's directory, STATE/keysvc. It is created.
+	Dir string
+
+	// RootKeyFile is the file that unlocks the root key. For a service that
+	// has been started before, "" means the file it was made with.
+	RootKeyFile string
+	// DefaultRootKeyFile is where the first start puts a key file when
+	// RootKeyFile is "".
+	DefaultRootKeyFile string
+	// UsePassphrase makes the first start protect the root key by a passphrase.
+	UsePassphrase bool
+	// Passphrase asks for it; confirm is set when it is a new one. Nil when
+	// there is nobody to ask. The service wipes what it returns.
+	Passphrase func(confirm bool) ([]byte, error)
+	// PassphraseMemoryKiB lowers or raises Argon2id's memory for a new
+	// passphrase from the default of 64 MiB.
+	PassphraseMemoryKiB uint32
+
+	// OwnerUID is the user whose keys these are: with the superuser, the one
+	// whom the default key policy lets in. Nil means this process's user.
+	OwnerUID *uint32
+	// Clock is time.Now unless a test says otherwise.
+	Clock func() time.Time
+	// Log is slog.Default() if nil.
+	Log *slog.Logger
+}
+
+// Service keeps KMS keys and performs the actions of the KMS API. Its methods
+// may be called at once from many goroutines.
+type Service struct {
+	owner uint32
+	clock func() time.Time
+	log   *slog.Logger
+
+	lock    *os.File // flock on the directory: one service per state
+	badger  *store.Badger
+	records *seal.Records
+	db      store.Sealed
+
+	index index
+
+	// changing serializes actions that change records, from the check of what
+	// is there to the commit.
+	changing sync.Mutex
+
+	// running counts the actions that use key material, which Close must not
+	// free under them. It is no RWMutex because actions nest (ReEncrypt).
+	running   sync.WaitGroup
+	closingMu sync.Mutex // guards closed, and running's additions against it
+	closed    bool
+}
+
+// ErrInUse says that another service has the directory.
+var ErrInUse = errors.New("another key service is running on this state directory")
+
+// lockPatience is how long Open waits for a service that is on its way out.
+const lockPatience = 5 * time.Second
+
+// Open starts a service on its directory, or makes a new one there.
+func Open(o Options) (_ *Service, err error) {
+	s := &Service{owner: uint32(os.Geteuid()), clock: o.Clock, log: o.Log}
+	if o.OwnerUID != nil {
+		s.owner = *o.OwnerUID
+	}
+	if s.clock == nil {
+		s.clock = time.Now
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if err := makePrivateDir(o.Dir); err != nil {
+		return nil, err
+	}
+	if s.lock, err = lockDir(o.Dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+
+	dbDir := filepath.Join(o.Dir, "db")
+	_, statErr := os.Stat(dbDir)
+	unlock := seal.Options{
+		KeyFile:        o.RootKeyFile,
+		DefaultKeyFile: o.DefaultRootKeyFile,
+		Passphrase:     o.Passphrase,
+		UsePassphrase:  o.UsePassphrase,
+		MustExist:      !errors.Is(statErr, fs.ErrNotExist),
+	}
+	if o.PassphraseMemoryKiB != 0 {
+		unlock.Cost = seal.DefaultCost
+		unlock.Cost.MemoryKiB = o.PassphraseMemoryKiB
+	}
+	root, err := seal.RootKey(o.Dir, unlock)
+	if err != nil {
+		return nil, err
+	}
+	s.records = seal.NewRecords(root)
+	if s.badger, err = store.OpenBadger(dbDir, s.log); err != nil {
+		return nil, err
+	}
+	s.db = store.Sealed{Store: s.badger, Sealer: s.records}
+	if err := s.load(); err != nil {
+		return nil, fmt.Errorf("load the keys from %s: %w", dbDir, err)
+	}
+	return s, nil
+}
+
+// Close waits for running actions, wipes all key material and closes the store.
+func (s *Service) Close() error {
+	s.closingMu.Lock()
+	was := s.closed
+	s.closed = true
+	s.closingMu.Unlock()
+	if was {
+		return nil
+	}
+	s.running.Wait()
+	s.index.wipe()
+	var errs []error
+	if s.badger != nil {
+		errs = append(errs, s.badger.Close())
+	}
+	if s.records != nil {
+		s.records.Close()
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// begin registers an action that will use key material; s.running.Done ends it.
+func (s *Service) begin() error {
+	s.closingMu.Lock()
+	defer s.closingMu.Unlock()
+	if s.closed {
+		return &kmsapi.Error{Code: kmsapi.CodeKeyUnavailable, Message: "The key service is shutting down."}
+	}
+	s.running.Add(1)
+	return nil
+}
+
+// makePrivateDir creates dir with mode 0700 and refuses one that another user
+// owns or could write to.
+func makePrivateDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the key service's directory: %w", err)
+	}
+	st, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("key service's directory: %w", err)
+	}
+	if uid := st.Sys().(*syscall.Stat_t).Uid; uid != uint32(os.Geteuid()) {
+		return fmt.Errorf("%s belongs to uid %d, not to uid %d: start the key service as its owner", dir, uid, os.Geteuid())
+	}
+	if perm := st.Mode().Perm(); perm&0o077 != 0 {
+		return fmt.Errorf("%s has mode %04o, others may reach it: run chmod 700 %s", dir, perm, dir)
+	}
+	return nil
+}
+
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the key service's directory: %w", err)
+	}
+	for deadline := time.Now().Add(lockPatience); ; {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(deadline) {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	f.Close()
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, fmt.Errorf("%s: %w", dir, ErrInUse)
+	}
+	return nil, fmt.Errorf("lock %s: %w", dir, err)
+}
