@@ -14,7 +14,8 @@ import (
 
 var (
 	flagOps  = flag.Int("kmsfs.ops", 0, "operations of the differential test (0: 10,000, or 200,000 with KMSFS_LONG=1)")
-	flagSeed = flag.Int64("kmsfs.seed", -1, "run one seed of the differential test")
+	flagSeed = flag.Int64("kmsfs.seed", -1, "seed of a random test (-1: the differential test runs many, others one from the clock)")
+	flagKeep = flag.Bool("kmsfs.keep", false, "keep the state of the disk on which the power-cut test failed")
 )
 
 // testUsers are who the tests act as beside root: nobody's accounts.

@@ -31,11 +31,13 @@ type Volume struct {
 	t         testing.TB
 	dir       string
 	mountArgs []string
+	through   []string
 	worker    int // process id while mounted
 }
 
 type config struct {
 	initArgs, mountArgs []string
+	through             []string
 	backing, state      string
 	unmounted, noInit   bool
 }
@@ -59,6 +61,10 @@ func Backing(dir string) Option { return func(c *config) { c.backing = dir } }
 
 // StateOf shares another volume's key service.
 func StateOf(v *Volume) Option { return func(c *config) { c.state = v.State } }
+
+// Through runs every kmsfs mount of the volume as the last arguments of
+// another program.
+func Through(program ...string) Option { return func(c *config) { c.through = program } }
 
 // Unmounted leaves the volume unmounted.
 func Unmounted() Option { return func(c *config) { c.unmounted = true } }
@@ -87,7 +93,7 @@ func New(t testing.TB, options ...Option) *Volume {
 	}
 	v := &Volume{
 		Cipher: filepath.Join(c.backing, "c"), Mnt: filepath.Join(dir, "m"), State: c.state,
-		Bin: bin, t: t, dir: dir, mountArgs: c.mountArgs,
+		Bin: bin, t: t, dir: dir, mountArgs: c.mountArgs, through: c.through,
 	}
 	ownState := v.State == ""
 	if ownState {
@@ -131,9 +137,17 @@ func (v *Volume) Command(ctx context.Context, args ...string) *exec.Cmd {
 // Run runs a kmsfs command and returns what it printed and its exit code.
 func (v *Volume) Run(args ...string) (stdout, stderr string, exit int) {
 	v.t.Helper()
+	return v.run(nil, args)
+}
+
+func (v *Volume) run(through, args []string) (stdout, stderr string, exit int) {
+	v.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
 	defer cancel()
 	cmd := v.Command(ctx, args...)
+	if len(through) > 0 {
+		cmd.Path, cmd.Args = through[0], append(append([]string{}, through...), cmd.Args...)
+	}
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
@@ -168,7 +182,7 @@ func (v *Volume) TryMount(args ...string) (stderr string, exit int) {
 	v.t.Helper()
 	all := append([]string{"mount"}, v.mountArgs...)
 	all = append(append(all, args...), v.Cipher, v.Mnt)
-	_, stderr, exit = v.Run(all...)
+	_, stderr, exit = v.run(v.through, all)
 	if exit != 0 {
 		if Mounted(v.Mnt) {
 			v.t.Errorf("kmsfs mount failed, and left a mount:\n%s", stderr)

@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -214,4 +215,47 @@ func (w *Workload) Log(n int) string {
 		fmt.Fprintf(&b, "%5d [%d,%d] %s\n", i, s.Start, s.End, s.What)
 	}
 	return b.String()
+}
+
+// Cut is the limits after a power cut: of the disk's recording the part before
+// cut was issued, and of the operations that a disk keeps in order those
+// before ordered persisted.
+func (w *Workload) Cut(cut, ordered int64) Limits {
+	var l Limits
+	for i := range w.Steps {
+		s := &w.Steps[i]
+		if i == 0 || s.End >= 0 && s.End <= ordered {
+			l.NamesFrom = i
+		}
+		if i == 0 || s.Start < ordered {
+			l.NamesTo = i
+		}
+		if i == 0 || s.End >= 0 && s.End <= cut {
+			l.DurableTo = i
+		}
+		if i == 0 || s.Start < cut {
+			l.ContentTo = i
+		}
+	}
+	// A step that recorded nothing ends where it starts.
+	l.NamesTo = max(l.NamesTo, l.NamesFrom)
+	l.ContentTo = max(l.ContentTo, l.DurableTo)
+	return l
+}
+
+// Same tells how another observation of the directory differs.
+func (o *Observed) Same(other *Observed) error {
+	files, err := matchNames(other, o.State)
+	if err != nil {
+		return err
+	}
+	for id, seen := range files {
+		if (o.Unreadable[id] == nil) != (other.Unreadable[seen] == nil) {
+			return fmt.Errorf("file %d: was %v, is %v", id, o.Unreadable[id], other.Unreadable[seen])
+		}
+		if !bytes.Equal(o.Files[id], other.Files[seen]) {
+			return fmt.Errorf("file %d: other content", id)
+		}
+	}
+	return nil
 }

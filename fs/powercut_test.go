@@ -1,0 +1,191 @@
+package fs_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"kmsfs.dev/kmsfs/fs/fstest"
+	"kmsfs.dev/kmsfs/fs/fstest/powercut"
+	"kmsfs.dev/kmsfs/fs/fstest/workload"
+)
+
+// TestPowerCut records all that reaches the ciphertext directory during a
+// random workload, rebuilds states that a power cut could have left at random
+// moments, and checks in each: what was fsynced reads back, every rename is
+// whole, nothing fsynced is unreadable, a second mount shows the same, and
+// fsck finds no damage.
+func TestPowerCut(t *testing.T) {
+	fstest.RequireRoot(t)
+	states := 240
+	if fstest.Long() {
+		states = 4000
+	}
+	const perRecording = 120
+	seed := uint64(time.Now().UnixNano())
+	if *flagSeed >= 0 {
+		seed = uint64(*flagSeed)
+	}
+	t.Logf("-kmsfs.seed=%d", seed)
+	for i := range states / perRecording {
+		shape := []string{"--keys", []string{"path", "volume"}[i%2]}
+		t.Run(fmt.Sprintf("%s%d", shape[1], i), func(t *testing.T) {
+			recordAndCut(t, shape, seed+uint64(i), perRecording)
+		})
+	}
+}
+
+func recordAndCut(t *testing.T, init []string, seed uint64, states int) {
+	disk := fstest.Tmpfs(t, "size=2g")
+	bin, err := fstest.Build("kmsfs.dev/kmsfs/fs/fstest/powercut/recorder", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := fstest.New(t, fstest.Unmounted(), fstest.InitArgs(init...), fstest.Backing(disk))
+	w, events := record(t, v, bin, seed)
+	for shard := range 2 {
+		t.Run(fmt.Sprintf("shard%d", shard), func(t *testing.T) {
+			t.Parallel()
+			replayed := fstest.New(t, fstest.Uninitialised(), fstest.StateOf(v))
+			rng := rand.New(rand.NewPCG(seed, uint64(shard)))
+			for i := range states / 2 {
+				replayed.Cipher = filepath.Join(disk, fmt.Sprintf("%d.%d", shard, i))
+				cutOnce(t, replayed, w, events, rng, i)
+			}
+		})
+	}
+}
+
+// record runs a workload on a mount whose ciphertext directory is a recorder,
+// with two remounts in it.
+func record(t *testing.T, v *fstest.Volume, bin string, seed uint64) (*workload.Workload, []powercut.Event) {
+	t.Helper()
+	dir := fstest.Dir(t)
+	mnt := filepath.Join(dir, "rec")
+	if err := os.Mkdir(mnt, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	rec, err := powercut.Start(bin, mnt, v.Cipher, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopped := false
+	stop := func() {
+		if !stopped {
+			stopped = true
+			if out := rec.Stop(); out != "" {
+				t.Errorf("recorder: %s", out)
+			}
+		}
+	}
+	t.Cleanup(stop)
+	sub := fstest.New(t, fstest.Uninitialised(), fstest.StateOf(v), fstest.Through(bin, "exec", rec.Socket))
+	sub.Cipher = mnt
+	sub.Mount()
+	w := workload.New(filepath.Join(sub.Mnt, "w"), seed)
+	if err := os.Mkdir(w.Root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// The workload's own directory is there in every state.
+	sub.Remount()
+	w.Position = func() int64 {
+		at, err := rec.Position()
+		if err != nil {
+			t.Error(err)
+		}
+		return at
+	}
+	w.Steps[0].Start, w.Steps[0].End = w.Position(), w.Position()
+	for range 3 {
+		for range 60 {
+			if err := w.Step(); err != nil {
+				t.Fatalf("%v\n%s", err, w.Log(10))
+			}
+		}
+		w.Close()
+		sub.Remount()
+	}
+	sub.Unmount()
+	events, err := rec.Events()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	t.Logf("%d steps, %d events", len(w.Steps), len(events))
+	return w, events
+}
+
+// cutOnce checks one state.
+func cutOnce(t *testing.T, v *fstest.Volume, w *workload.Workload, events []powercut.Event, rng *rand.Rand, i int) {
+	t.Helper()
+	from := int(w.Steps[0].End)
+	cut := from + rng.IntN(len(events)-from+1)
+	choice := powercut.RandomChoice(rng)
+	state := powercut.New(events, cut, choice, rng)
+	limits := w.Cut(int64(state.Cut), int64(state.Ordered))
+	fail := func(format string, args ...any) {
+		t.Helper()
+		kept := filepath.Join(os.TempDir(), "kmsfs-powercut-"+strconv.Itoa(os.Getpid()))
+		if *flagKeep {
+			if err := os.Mkdir(kept, 0o755); err == nil {
+				_ = state.Write(kept)
+			}
+			t.Logf("the state is in %s", kept)
+		}
+		t.Fatalf("state %d, %v, choice %d, steps %+v: %s\n%s", i, state, choice, limits,
+			fmt.Sprintf(format, args...), stepsAround(w, limits))
+	}
+	if err := os.Mkdir(v.Cipher, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(v.Cipher)
+	if err := state.Write(v.Cipher); err != nil {
+		t.Fatal(err)
+	}
+	// Sometimes the check comes first, as it does at boot.
+	if i%4 == 0 {
+		if out, stderr, exit := v.Run("fsck", v.Cipher); exit != 0 {
+			fail("fsck before the mount: exit %d\n%s%s", exit, out, stderr)
+		}
+	}
+	if stderr, exit := v.TryMount(); exit != 0 {
+		fail("mount: exit %d\n%s", exit, stderr)
+	}
+	root := filepath.Join(v.Mnt, "w")
+	first, err := workload.Observe(root)
+	if err == nil {
+		err = w.Verify(first, limits)
+	}
+	if err != nil {
+		fail("%v", err)
+	}
+	if i%8 == 0 {
+		v.Remount()
+		again, err := workload.Observe(root)
+		if err == nil {
+			err = first.Same(again)
+		}
+		if err != nil {
+			fail("after a second mount: %v", err)
+		}
+	}
+	v.CheckAlive()
+	v.Unmount()
+	if out, stderr, exit := v.Run("fsck", v.Cipher); exit != 0 {
+		fail("fsck: exit %d\n%s%s", exit, out, stderr)
+	}
+}
+
+// stepsAround lists what the workload did around a cut.
+func stepsAround(w *workload.Workload, l workload.Limits) string {
+	var s string
+	for i := max(0, l.NamesFrom-12); i <= l.ContentTo && i < len(w.Steps); i++ {
+		step := &w.Steps[i]
+		s += fmt.Sprintf("%5d [%d,%d] %s\n", i, step.Start, step.End, step.What)
+	}
+	return s
+}
