@@ -1,0 +1,128 @@
+package fs
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs/internal/format"
+	"kmsfs.dev/kmsfs/fs/internal/posixacl"
+)
+
+// POSIX ACLs are extended attributes that the kernel evaluates and the
+// filesystem keeps in step with the mode bits.
+
+// setAccessACL stores an access ACL and makes the mode agree with it. An ACL
+// that says no more than the mode is not stored.
+func (r *Root) setAccessACL(n *node, data []byte, killSGID bool) error {
+	if n.kind == unix.S_IFLNK {
+		return unix.EOPNOTSUPP
+	}
+	acl, err := posixacl.Parse(data)
+	if err != nil {
+		return unix.EINVAL
+	}
+	var st unix.Stat_t
+	perm, minimal := acl.EquivMode()
+	err = r.withObject(n, &st, func(o object) error {
+		mode := st.Mode&0o7777&^0o777 | perm
+		if killSGID {
+			mode &^= unix.S_ISGID
+		}
+		if mode == st.Mode&0o7777 {
+			return nil
+		}
+		return o.chmod(mode)
+	})
+	if err != nil {
+		return err
+	}
+	err = r.changeXattrs(n, func(set format.XattrSet) (format.XattrSet, error) {
+		if !minimal {
+			return set.With(accessACL, acl.Marshal()), nil
+		}
+		if _, ok := set.Get(accessACL); !ok {
+			return nil, errUnchanged
+		}
+		return set.Without(accessACL), nil
+	})
+	if err == errUnchanged {
+		return nil
+	}
+	return err
+}
+
+// errUnchanged ends a change of attributes that turned out not to be one.
+var errUnchanged = errors.New("unchanged")
+
+// chmodACL makes an access ACL, if there is one, follow a new mode.
+func (r *Root) chmodACL(n *node, mode uint32) error {
+	if n.kind == unix.S_IFLNK {
+		return nil
+	}
+	err := r.changeXattrs(n, func(set format.XattrSet) (format.XattrSet, error) {
+		data, ok := set.Get(accessACL)
+		if !ok {
+			return nil, errUnchanged
+		}
+		acl, err := posixacl.Parse(data)
+		if err != nil {
+			return nil, unix.EIO
+		}
+		return set.With(accessACL, posixacl.Chmod(acl, mode).Marshal()), nil
+	})
+	if err == errUnchanged {
+		return nil
+	}
+	return err
+}
+
+// inheritACL applies the parent's default ACL, or else the umask, to the mode
+// of a new object. Holds: tree, shared.
+func (r *Root) inheritACL(parent *node, mode, umask uint32) (uint32, format.XattrSet, error) {
+	if mode&unix.S_IFMT == unix.S_IFLNK {
+		return mode, nil, nil
+	}
+	set, err := r.dirXattrs(parent)
+	if err != nil {
+		return 0, nil, err
+	}
+	data, ok := set.Get(defaultACL)
+	if !ok {
+		return mode &^ (umask & 0o777), nil, nil
+	}
+	def, err := posixacl.Parse(data)
+	if err != nil {
+		return 0, nil, unix.EIO
+	}
+	var inherited format.XattrSet
+	acl, newMode := posixacl.Create(def, mode)
+	if acl != nil {
+		inherited = inherited.With(accessACL, acl.Marshal())
+	}
+	if mode&unix.S_IFMT == unix.S_IFDIR {
+		inherited = inherited.With(defaultACL, data)
+	}
+	return newMode, inherited, nil
+}
+
+// dirXattrs returns the attributes of a directory that is being used. Most
+// directories have none, as their record says. Holds: tree, shared.
+func (r *Root) dirXattrs(n *node) (format.XattrSet, error) {
+	d, err := r.acquire(n)
+	if err != nil {
+		return nil, err
+	}
+	defer r.release1(d)
+	if !d.xattrs {
+		return nil, nil
+	}
+	sealed, err := (object{dirfd: d.fd, name: "."}).getXattr(userXattr)
+	if err != nil {
+		if err == unix.ENODATA {
+			return nil, unix.EIO // the record promises it
+		}
+		return nil, err
+	}
+	return r.sealer.OpenXattrs(d.id, sealed)
+}

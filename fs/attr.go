@@ -1,0 +1,286 @@
+package fs
+
+import (
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs/internal/backing"
+)
+
+// object is where system calls find a node's backing object: by directory
+// handle and stored name, or, without a name, by an open descriptor.
+type object struct {
+	dirfd int
+	name  string
+	fd    int // used where name is empty
+}
+
+func (o object) stat(st *unix.Stat_t) error {
+	if o.name == "" {
+		return backing.Fstat(o.fd, st)
+	}
+	return backing.Stat(o.dirfd, o.name, st)
+}
+
+func (o object) chmod(mode uint32) error {
+	if o.name == "" {
+		return backing.Fchmod(o.fd, mode)
+	}
+	return backing.Chmod(o.dirfd, o.name, mode)
+}
+
+func (o object) chown(uid, gid int) error {
+	if o.name == "" {
+		return backing.Fchown(o.fd, uid, gid)
+	}
+	return backing.Chown(o.dirfd, o.name, uid, gid)
+}
+
+func (o object) utimens(ts *[2]unix.Timespec) error {
+	if o.name == "" {
+		return backing.Futimens(o.fd, ts)
+	}
+	return backing.Utimens(o.dirfd, o.name, ts)
+}
+
+func (o object) getXattr(attr string) ([]byte, error) {
+	if o.name == "" {
+		return backing.GetXattr(o.fd, "", attr)
+	}
+	return backing.GetXattr(o.dirfd, o.name, attr)
+}
+
+func (o object) setXattr(attr string, value []byte) error {
+	if o.name == "" {
+		return backing.SetXattr(o.fd, "", attr, value)
+	}
+	return backing.SetXattr(o.dirfd, o.name, attr, value)
+}
+
+// withObject runs do on n's backing object, held in its place by the tree
+// lock, after making sure that it still is n's.
+func (r *Root) withObject(n *node, st *unix.Stat_t, do func(object) error) error {
+	r.tree.RLock()
+	defer r.tree.RUnlock()
+	if n == r.root {
+		o := object{fd: r.rootfd, dirfd: r.rootfd, name: "."}
+		if err := o.stat(st); err != nil {
+			return err
+		}
+		return do(o)
+	}
+	err := error(unix.ESTALE)
+	for i := range n.names {
+		d, e := r.acquire(n.names[i].parent)
+		if e != nil {
+			err = e
+			continue
+		}
+		o := object{dirfd: d.fd, name: n.names[i].stored.Name}
+		if e = o.stat(st); e == nil {
+			if st.Ino != n.ino || st.Dev != r.dev {
+				e = unix.ESTALE
+			} else {
+				defer r.release1(d)
+				return do(o)
+			}
+		}
+		r.release1(d)
+		err = e
+	}
+	if len(n.names) > 0 {
+		return err
+	}
+	// Unlinked: an open file has its descriptor, a directory perhaps its
+	// handle; otherwise only what unlink saw is left.
+	if n.dir != nil {
+		if d, e := r.acquire(n); e == nil {
+			defer r.release1(d)
+			o := object{dirfd: d.fd, name: "."}
+			if e := o.stat(st); e != nil {
+				return e
+			}
+			return do(o)
+		}
+	}
+	if f := n.file.Load(); f != nil {
+		f.mu.RLock()
+		defer f.mu.RUnlock()
+		if f.fd >= 0 {
+			o := object{fd: f.fd}
+			if e := o.stat(st); e != nil {
+				return e
+			}
+			return do(o)
+		}
+	}
+	if n.gone != nil {
+		*st = *n.gone
+		return do(object{fd: -1})
+	}
+	return err
+}
+
+// GetAttr implements fuse.RawFileSystem.
+func (r *Root) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	r.touch()
+	n := r.node(in.NodeId)
+	if n == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	var st unix.Stat_t
+	var h *handle
+	if in.Flags()&fuse.FUSE_GETATTR_FH != 0 {
+		h = r.handles.get(in.Fh())
+	}
+	var err error
+	if h != nil && h.file != nil {
+		h.file.mu.RLock()
+		err = backing.Fstat(h.file.fd, &st)
+		h.file.mu.RUnlock()
+	} else {
+		err = r.withObject(n, &st, func(object) error { return nil })
+	}
+	if err != nil {
+		return status(err)
+	}
+	r.attrReply(n, &st, out)
+	return fuse.OK
+}
+
+func (r *Root) attrReply(n *node, st *unix.Stat_t, out *fuse.AttrOut) {
+	out.SetTimeout(cacheFor)
+	r.attrOut(n, st, &out.Attr)
+}
+
+// SetAttr implements fuse.RawFileSystem. The kernel has checked permissions
+// (default_permissions) and leaves the clearing of setuid and setgid bits to
+// us (FUSE_HANDLE_KILLPRIV_V2).
+func (r *Root) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
+	r.touch()
+	n := r.node(in.NodeId)
+	if n == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	if r.opts.ReadOnly {
+		return fuse.EROFS
+	}
+	if size, ok := in.GetSize(); ok {
+		if err := r.setSize(n, in, int64(size)); err != nil {
+			return status(err)
+		}
+	}
+	mode, setMode := in.GetMode()
+	uid, setUID := in.GetUID()
+	gid, setGID := in.GetGID()
+	if setMode {
+		// First of all: an access ACL follows the mode.
+		if err := r.chmodACL(n, mode); err != nil {
+			return status(err)
+		}
+	}
+	var st unix.Stat_t
+	err := r.withObject(n, &st, func(o object) error {
+		changed := false
+		if setUID || setGID {
+			u, g := -1, -1
+			if setUID {
+				u = int(uid)
+			}
+			if setGID {
+				g = int(gid)
+			}
+			if err := o.chown(u, g); err != nil {
+				return err
+			}
+			changed = true
+		}
+		if setMode {
+			if err := o.chmod(mode); err != nil {
+				return err
+			}
+			changed = true
+		}
+		if ts, ok := times(in); ok {
+			if err := o.utimens(ts); err != nil {
+				return err
+			}
+			changed = true
+		}
+		if changed {
+			return o.stat(&st)
+		}
+		return nil
+	})
+	if err == nil && (setUID || setGID) && n.isRegular() {
+		err = r.removeCapability(n)
+	}
+	if err != nil {
+		return status(err)
+	}
+	r.settle.dirty.Store(true)
+	r.attrReply(n, &st, out)
+	return fuse.OK
+}
+
+// setSize truncates or extends a regular file.
+func (r *Root) setSize(n *node, in *fuse.SetAttrIn, size int64) error {
+	if !n.isRegular() {
+		return unix.EINVAL
+	}
+	f, err := r.hold(n, accessWrite)
+	if err != nil {
+		return err
+	}
+	defer r.letGo(f)
+	if in.Valid&fuse.FATTR_KILL_SUIDGID != 0 {
+		if err := r.killPriv(f); err != nil {
+			return err
+		}
+	}
+	if err := r.dropCapability(f); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.truncateLocked(size); err != nil {
+		return err
+	}
+	// ftruncate(2) moves mtime even where the size stays.
+	return backing.Futimens(f.fd, &[2]unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Nsec: unix.UTIME_NOW}})
+}
+
+// times collects what utimensat(2) shall set.
+func times(in *fuse.SetAttrIn) (*[2]unix.Timespec, bool) {
+	ts := [2]unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Nsec: unix.UTIME_OMIT}}
+	if in.Valid&fuse.FATTR_ATIME_NOW != 0 {
+		ts[0].Nsec = unix.UTIME_NOW
+	} else if in.Valid&fuse.FATTR_ATIME != 0 {
+		ts[0] = unix.Timespec{Sec: int64(in.Atime), Nsec: int64(in.Atimensec)}
+	}
+	if in.Valid&fuse.FATTR_MTIME_NOW != 0 {
+		ts[1].Nsec = unix.UTIME_NOW
+	} else if in.Valid&fuse.FATTR_MTIME != 0 {
+		ts[1] = unix.Timespec{Sec: int64(in.Mtime), Nsec: int64(in.Mtimensec)}
+	}
+	return &ts, in.Valid&(fuse.FATTR_ATIME|fuse.FATTR_MTIME|fuse.FATTR_ATIME_NOW|fuse.FATTR_MTIME_NOW) != 0
+}
+
+// killPriv clears setuid, and setgid where the group may execute, as write(2)
+// by an unprivileged process does.
+func (r *Root) killPriv(f *file) error {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	var st unix.Stat_t
+	if err := backing.Fstat(f.fd, &st); err != nil {
+		return err
+	}
+	kill := st.Mode & unix.S_ISUID
+	if st.Mode&(unix.S_ISGID|unix.S_IXGRP) == unix.S_ISGID|unix.S_IXGRP {
+		kill |= unix.S_ISGID
+	}
+	if kill == 0 {
+		return nil
+	}
+	return backing.Fchmod(f.fd, st.Mode&0o7777&^kill)
+}

@@ -1,0 +1,259 @@
+package fs
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs/internal/backing"
+	"kmsfs.dev/kmsfs/fs/internal/format"
+	"kmsfs.dev/kmsfs/fs/internal/names"
+)
+
+// settler keeps the generations that tell settled files from unsettled ones.
+//
+// A file's header carries the generation in which its shape (number of pages,
+// final page, holes) last began to change. A barrier raises the generation,
+// makes everything durable with one syncfs, and then records in kmsfs.settled
+// that all older generations are settled. No file is touched for it: settling
+// costs the same for one changed file and for a million, and leaves their
+// times alone. See fs/FORMAT.md, "Settling".
+type settler struct {
+	gen     atomic.Uint64 // generation of changes made now
+	settled atomic.Uint64 // all older ones are, as kmsfs.settled says
+
+	// shape is held, shared, by every change of a file's shape from the look
+	// at gen to its last system call, and exclusively by a barrier while it
+	// raises gen: what is under an older generation was then issued before
+	// the syncfs.
+	shape sync.RWMutex
+
+	dirty   atomic.Bool // something changed since the last barrier
+	barrier sync.Mutex  // one barrier at a time
+
+	mu       sync.Mutex
+	next     uint64      // first generation of the next session
+	obsolete []recordRef // name records a barrier makes needless
+
+	// Binding counters as they may be on disk, of files bound anew since the
+	// last barrier, and of those that the barrier under way is settling.
+	counters, settling map[names.ID]uint64
+}
+
+// recordRef names a name record whose object's own binding has been rewritten.
+type recordRef struct {
+	parent *node
+	stored names.Stored
+	// The record may go when its last entry is for this object, bound before
+	// the counter.
+	object  names.ID
+	counter uint64
+}
+
+// startSession reads kmsfs.settled and reserves this session's generations.
+func (r *Root) startSession() error {
+	target, err := backing.Readlink(r.rootfd, settledName)
+	if err != nil {
+		return fmt.Errorf("%w: %v", errNoSettled, err)
+	}
+	rec, err := r.sealer.OpenSettled(r.root.dir.id, target)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNoSettled, err)
+	}
+	s := &r.settle
+	s.next = rec.Next
+	s.settled.Store(rec.Settled)
+	r.lenient.from, r.lenient.to = rec.Settled, rec.Next
+	s.gen.Store(rec.Next)
+	if r.opts.ReadOnly {
+		return nil
+	}
+	// Until a clean end every generation from settled on is in doubt; the
+	// session may use this many (one per barrier).
+	s.next = rec.Next + 1<<32
+	if err := r.writeSettled(); err != nil {
+		return err
+	}
+	if err := backing.SyncDir(r.rootfd); err != nil {
+		return err
+	}
+	r.stopped.Add(1)
+	go r.barrierLoop()
+	if r.crashed() {
+		r.log.Info("the volume was not unmounted cleanly; checking the files that were being changed")
+		r.stopped.Add(1)
+		go r.recoverAll()
+	}
+	return nil
+}
+
+// crashed reports whether files may exist that an earlier session left unsettled.
+func (r *Root) crashed() bool { return r.lenient.from < r.lenient.to }
+
+// mayBeUnsettled reports whether a crash may have left the file of generation
+// gen in the middle of a change. Files of this session are not meant: what we
+// wrote since mounting is in the page cache, whole, whatever is on disk.
+func (r *Root) mayBeUnsettled(gen uint64) bool {
+	return r.lenient.from <= gen && gen < r.lenient.to
+}
+
+func (r *Root) writeSettled() error {
+	s := &r.settle
+	rec := &format.SettledRecord{Settled: s.settled.Load(), Next: s.next}
+	target := r.sealer.SealSettled(r.root.dir.id, rec)
+	return backing.ReplaceSymlink(r.rootfd, settledName, r.tempName(tmpPrefix), target)
+}
+
+func (r *Root) barrierLoop() {
+	defer r.stopped.Done()
+	tick := time.NewTicker(r.opts.BarrierInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-r.stop:
+			return
+		case <-tick.C:
+			if r.settle.dirty.Load() {
+				if err := r.runBarrier(); err != nil {
+					r.log.Error("barrier failed; files stay unsettled until the next one", "err", err)
+				}
+			}
+		}
+	}
+}
+
+// runBarrier makes everything done so far durable and settles it.
+func (r *Root) runBarrier() error {
+	s := &r.settle
+	s.barrier.Lock()
+	defer s.barrier.Unlock()
+
+	s.dirty.Store(false)
+	s.shape.Lock()
+	gen := s.gen.Add(1)
+	s.shape.Unlock()
+	s.mu.Lock()
+	obsolete := s.obsolete
+	s.obsolete = nil
+	s.settling, s.counters = s.counters, nil
+	s.mu.Unlock()
+
+	if err := backing.SyncFS(r.rootfd); err != nil {
+		s.mu.Lock()
+		s.obsolete = append(obsolete, s.obsolete...)
+		for file, counter := range s.counters {
+			if _, ok := s.settling[file]; !ok {
+				s.settling[file] = counter
+			}
+		}
+		s.counters, s.settling = s.settling, nil
+		s.mu.Unlock()
+		s.dirty.Store(true)
+		return err
+	}
+	s.mu.Lock()
+	s.settling = nil
+	s.mu.Unlock()
+	// While files of a crashed session wait for their check nothing older may
+	// be called settled; recoverAll moves the mark when it is through.
+	if !r.recovering() {
+		s.mu.Lock()
+		s.settled.Store(gen)
+		err := r.writeSettled()
+		s.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	r.dropObsolete(obsolete)
+	return nil
+}
+
+// dropObsolete removes name records whose objects' rewritten bindings are
+// durable now, unless a later rename has put another record there.
+func (r *Root) dropObsolete(refs []recordRef) {
+	for i := range refs {
+		ref := &refs[i]
+		r.tree.Lock()
+		if d, err := r.acquire(ref.parent); err == nil {
+			rec, err := r.readNameRecord(d, &ref.stored)
+			if err == nil {
+				last := rec.Entries[len(rec.Entries)-1]
+				if !last.Permanent && last.ID == ref.object && last.CounterMax < ref.counter {
+					r.removeNameRecord(d, &ref.stored)
+				}
+			}
+			r.release1(d)
+		}
+		ref.parent.refs.Add(-1)
+		r.reapLocked(ref.parent)
+		r.tree.Unlock()
+	}
+}
+
+// obsoleteLater queues the record at ref for removal after the next barrier,
+// which makes the header of the file with its counter durable.
+// Holds: tree, shared suffices.
+func (r *Root) obsoleteLater(ref *nameRef, file names.ID, counter uint64) {
+	ref.parent.refs.Add(1)
+	r.settle.mu.Lock()
+	r.settle.obsolete = append(r.settle.obsolete, recordRef{ref.parent, ref.stored, file, counter})
+	r.settle.mu.Unlock()
+	r.settle.dirty.Store(true)
+}
+
+// noteCounter remembers the counter that a file's header may still have on
+// disk after a power cut, when it is about to be raised.
+func (r *Root) noteCounter(file names.ID, counter uint64) {
+	r.settle.mu.Lock()
+	defer r.settle.mu.Unlock()
+	if _, ok := r.settle.counters[file]; !ok {
+		if r.settle.counters == nil {
+			r.settle.counters = map[names.ID]uint64{}
+		}
+		r.settle.counters[file] = counter
+	}
+}
+
+// durableCounter is the lowest counter that the file's header may have on disk.
+func (f *file) durableCounter() uint64 {
+	s := &f.r.settle
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	low := f.hdr.Counter
+	for _, m := range []map[names.ID]uint64{s.counters, s.settling} {
+		if c, ok := m[f.hdr.FileID]; ok {
+			low = min(low, c)
+		}
+	}
+	return low
+}
+
+// endSession settles everything: after it the next session trusts every file
+// to be exactly as its header says.
+func (r *Root) endSession() error {
+	if r.opts.ReadOnly {
+		return nil
+	}
+	if err := r.runBarrier(); err != nil {
+		return err
+	}
+	if r.recovering() {
+		return nil // the next session goes on with the check
+	}
+	s := &r.settle
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next = s.gen.Load()
+	s.settled.Store(s.next)
+	if err := r.writeSettled(); err != nil {
+		return err
+	}
+	if err := backing.SyncFS(r.rootfd); err != nil && err != unix.EROFS {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,493 @@
+package fs
+
+import (
+	"crypto/rand"
+	"os"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs/internal/backing"
+	"kmsfs.dev/kmsfs/fs/internal/content"
+	"kmsfs.dev/kmsfs/fs/internal/format"
+	"kmsfs.dev/kmsfs/fs/internal/names"
+)
+
+// owner is what a new object gets besides its name.
+type owner struct {
+	uid, gid int // -1: whatever the backing filesystem gives it
+	mode     uint32
+	acls     format.XattrSet // inherited ACLs
+}
+
+// inherit works out owner, mode and ACLs of a new object in the directory
+// behind d: setgid directories pass on their group, default ACLs replace the
+// umask.
+func (r *Root) inherit(parent *node, d *dir, caller *fuse.Caller, mode, umask uint32) (owner, error) {
+	o := owner{uid: -1, gid: -1, mode: mode}
+	isDir := mode&unix.S_IFMT == unix.S_IFDIR
+	var st unix.Stat_t
+	if err := backing.Fstat(d.fd, &st); err != nil {
+		return o, err
+	}
+	if os.Geteuid() == 0 {
+		o.uid, o.gid = int(caller.Uid), int(caller.Gid)
+	}
+	if st.Mode&unix.S_ISGID != 0 {
+		if o.uid >= 0 {
+			o.gid = int(st.Gid)
+		}
+		if isDir {
+			o.mode |= unix.S_ISGID
+		}
+	}
+	var err error
+	o.mode, o.acls, err = r.inheritACL(parent, o.mode, umask)
+	return o, err
+}
+
+// place is a directory and a name in it, as a create needs it.
+type place struct {
+	parent *node
+	name   string
+	stored names.Stored
+	dirID  names.ID
+	path   string
+}
+
+func (r *Root) placeOf(parent *node, name string) (p place, err error) {
+	r.tree.RLock()
+	defer r.tree.RUnlock()
+	d, err := r.acquire(parent)
+	if err != nil {
+		return p, err
+	}
+	defer r.release1(d)
+	stored, err := r.names.Encrypt(d.id, name)
+	return place{parent, name, stored, d.id, parent.childPathLocked(name)}, err
+}
+
+// newFile makes the in-memory state of a new regular file, key included. The
+// key service is asked here, with no lock held.
+func (r *Root) newFile(dirID names.ID, tag names.Tag, path string) (*file, error) {
+	f := &file{r: r, fd: -1, refs: 1, hdr: r.newHeader(dirID, tag), fresh: true}
+	path = contextOf(path)
+	key, wrapped, err := r.keys.create(f.hdr.FileID, path)
+	if err != nil {
+		return nil, err
+	}
+	defer key.Free()
+	if f.cipher, err = content.NewCipher(r.alg, r.geom, f.hdr.FileID, key.Bytes()); err != nil {
+		return nil, err
+	}
+	f.wrapped, f.want, f.authorized = wrapped, path, r.now()
+	if r.keys.bindsPath() {
+		f.path = path
+	}
+	if r.conf.Keys == format.KeysPath && !format.PathFits(len(wrapped), f.path) {
+		f.hdr.KeyInRecord, f.viaRecord = true, true
+	} else {
+		f.hdr.WrappedKey, f.hdr.Path = wrapped, f.path
+	}
+	return f, nil
+}
+
+// createFile creates a regular file at p and leaves it open.
+func (r *Root) createFile(p *place, caller *fuse.Caller, mode, umask uint32, st *unix.Stat_t) (*node, *file, error) {
+	f, err := r.newFile(p.dirID, p.stored.Tag, p.path)
+	if err != nil {
+		return nil, nil, err
+	}
+	n, err := r.enterFile(f, p, caller, mode, umask, st)
+	if err != nil {
+		f.closeLocked()
+		return nil, nil, err
+	}
+	return n, f, nil
+}
+
+func (r *Root) enterFile(f *file, p *place, caller *fuse.Caller, mode, umask uint32, st *unix.Stat_t) (*node, error) {
+	r.tree.RLock()
+	d, err := r.acquire(p.parent)
+	if err != nil {
+		r.tree.RUnlock()
+		return nil, err
+	}
+	err = func() error {
+		own, err := r.inherit(p.parent, d, caller, mode, umask)
+		if err != nil {
+			return err
+		}
+		if err := r.putSidecar(d, &p.stored); err != nil {
+			return err
+		}
+		if f.hdr.KeyInRecord {
+			if err := r.putNameEntry(d, &p.stored, f.permanentEntry()); err != nil {
+				return err
+			}
+		}
+		// Nobody but the worker may open it before it has its owner.
+		f.fd, err = backing.Open(d.fd, p.stored.Name, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR, 0o600)
+		if err != nil {
+			return err
+		}
+		if err := r.dress(f, own, st); err != nil {
+			_ = backing.Unlink(d.fd, p.stored.Name)
+			return err
+		}
+		return nil
+	}()
+	r.release1(d)
+	r.tree.RUnlock()
+	if err != nil {
+		return nil, err
+	}
+	r.tree.Lock()
+	defer r.tree.Unlock()
+	n := r.bornLocked(p.parent, p.name, p.stored, st)
+	r.adoptFile(n, f, &nameRef{p.parent, p.name, p.stored})
+	return n, nil
+}
+
+// dress gives a new file its owner, mode and inherited ACLs.
+func (r *Root) dress(f *file, own owner, st *unix.Stat_t) error {
+	if own.uid >= 0 && (own.uid != os.Geteuid() || own.gid != os.Getegid()) {
+		if err := backing.Fchown(f.fd, own.uid, own.gid); err != nil {
+			return err
+		}
+	}
+	if own.mode&0o7777 != 0o600 {
+		if err := backing.Fchmod(f.fd, own.mode&0o7777); err != nil {
+			return err
+		}
+	}
+	if len(own.acls) > 0 {
+		f.hdr.HasXattrs = true
+		if err := r.storeXattrs(object{fd: f.fd}, userXattr, f.hdr.FileID, own.acls); err != nil {
+			return err
+		}
+	}
+	return backing.Fstat(f.fd, st)
+}
+
+// bornLocked makes the node of an object that was just created. Holds: tree.
+func (r *Root) bornLocked(parent *node, name string, stored names.Stored, st *unix.Stat_t) *node {
+	if old := r.byIno[st.Ino]; old != nil {
+		r.detachLocked(old) // its inode number was reused
+	}
+	n := r.newNode(st)
+	n.lookups = 1
+	if name != "" {
+		n.addNameLocked(parent, name, stored)
+	}
+	return n
+}
+
+func (r *Root) adoptFile(n *node, f *file, ref *nameRef) {
+	f.n, f.at = n, *ref
+	n.file.Store(f)
+	r.settle.dirty.Store(true)
+}
+
+// Create implements fuse.RawFileSystem.
+func (r *Root) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	r.touch()
+	parent := r.node(in.NodeId)
+	if parent == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	if r.opts.ReadOnly {
+		return fuse.EROFS
+	}
+	p, err := r.placeOf(parent, name)
+	if err != nil {
+		return status(err)
+	}
+	var st unix.Stat_t
+	n, f, err := r.createFile(&p, &in.Caller, in.Mode&0o7777|unix.S_IFREG, in.Umask, &st)
+	if err == unix.EEXIST && in.Flags&unix.O_EXCL == 0 {
+		return r.openExisting(parent, name, in, out)
+	}
+	if err != nil {
+		return status(err)
+	}
+	out.Fh = r.handles.add(&handle{node: n, file: f})
+	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+	r.entryOut(n, &st, &out.EntryOut)
+	return fuse.OK
+}
+
+// openExisting answers a CREATE whose name turned out to exist.
+func (r *Root) openExisting(parent *node, name string, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
+	var st unix.Stat_t
+	n, err := r.lookup(parent, name, 1, &st)
+	if err != nil {
+		return status(err)
+	}
+	fh, err := r.openHandle(n, in.Flags)
+	if err != nil {
+		r.Forget(n.id, 1)
+		return status(err)
+	}
+	out.Fh = fh
+	r.entryOut(n, &st, &out.EntryOut)
+	return fuse.OK
+}
+
+// Tmpfile implements fuse.RawFileSystem (O_TMPFILE).
+func (r *Root) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
+	r.touch()
+	parent := r.node(in.NodeId)
+	if parent == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	if r.opts.ReadOnly {
+		return fuse.EROFS
+	}
+	var st unix.Stat_t
+	n, f, err := r.tmpfile(parent, in, &st)
+	if err != nil {
+		return status(err)
+	}
+	out.Fh = r.handles.add(&handle{node: n, file: f})
+	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+	r.entryOut(n, &st, &out.EntryOut)
+	return fuse.OK
+}
+
+func (r *Root) tmpfile(parent *node, in *fuse.CreateIn, st *unix.Stat_t) (*node, *file, error) {
+	r.tree.RLock()
+	d, err := r.acquire(parent)
+	if err != nil {
+		r.tree.RUnlock()
+		return nil, nil, err
+	}
+	dirID, dirPath := d.id, parent.childPathLocked("#")
+	r.release1(d)
+	r.tree.RUnlock()
+
+	// It is bound to its directory and to no name; the path the key service
+	// sees is the directory's and a number. rand.Text is not the file ID, so
+	// that the audit log says nothing of the ciphertext.
+	f, err := r.newFile(dirID, names.Tag{}, dirPath+rand.Text())
+	if err != nil {
+		return nil, nil, err
+	}
+	// A key that does not fit the header needs no record yet: without a name
+	// the file does not outlive the worker.
+	r.tree.RLock()
+	if d, err = r.acquire(parent); err == nil {
+		var own owner
+		if own, err = r.inherit(parent, d, &in.Caller, in.Mode&0o7777|unix.S_IFREG, in.Umask); err == nil {
+			f.fd, err = backing.Open(d.fd, ".", unix.O_TMPFILE|unix.O_RDWR, 0o600)
+		}
+		if err == nil {
+			err = r.dress(f, own, st)
+		}
+		r.release1(d)
+	}
+	r.tree.RUnlock()
+	if err != nil {
+		f.closeLocked()
+		return nil, nil, err
+	}
+	r.tree.Lock()
+	defer r.tree.Unlock()
+	n := r.bornLocked(nil, "", names.Stored{}, st)
+	r.adoptFile(n, f, &nameRef{parent: parent})
+	return n, f, nil
+}
+
+// Mknod implements fuse.RawFileSystem.
+func (r *Root) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
+	r.touch()
+	parent := r.node(in.NodeId)
+	if parent == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	if r.opts.ReadOnly {
+		return fuse.EROFS
+	}
+	p, err := r.placeOf(parent, name)
+	if err != nil {
+		return status(err)
+	}
+	var st unix.Stat_t
+	var n *node
+	if kind := in.Mode & unix.S_IFMT; kind == unix.S_IFREG || kind == 0 {
+		var f *file
+		if n, f, err = r.createFile(&p, &in.Caller, in.Mode&0o7777|unix.S_IFREG, in.Umask, &st); err == nil {
+			if err = f.flush(); err == nil {
+				err = backing.Fstat(f.fd, &st)
+			}
+			r.letGo(f)
+		}
+	} else {
+		n, err = r.createSpecial(&p, in, &st)
+	}
+	if err != nil {
+		return status(err)
+	}
+	r.entryOut(n, &st, out)
+	return fuse.OK
+}
+
+// createSpecial makes a FIFO, socket or device node. Its type and number are
+// sealed in the name's record, which is there first.
+func (r *Root) createSpecial(p *place, in *fuse.MknodIn, st *unix.Stat_t) (*node, error) {
+	e := &format.NameEntry{Kind: format.KindSpecial, Permanent: true, Mode: in.Mode & unix.S_IFMT, CounterMax: ^uint64(0)}
+	if e.Mode == unix.S_IFCHR || e.Mode == unix.S_IFBLK {
+		e.Rdev = uint64(in.Rdev)
+	}
+	rand.Read(e.ID[:])
+	return r.createAt(p, &in.Caller, in.Mode, in.Umask, st, func(d *dir, own owner) error {
+		if err := r.putNameEntry(d, &p.stored, e); err != nil {
+			return err
+		}
+		if err := backing.Mknod(d.fd, p.stored.Name, e.Mode, e.Rdev); err != nil {
+			return err
+		}
+		o := object{dirfd: d.fd, name: p.stored.Name}
+		if own.uid >= 0 {
+			if err := o.chown(own.uid, own.gid); err != nil {
+				return err
+			}
+		}
+		if len(own.acls) > 0 {
+			if err := r.storeXattrs(o, trustedXattr, e.ID, own.acls); err != nil {
+				return err
+			}
+		}
+		return o.chmod(own.mode & 0o7777)
+	})
+}
+
+// Symlink implements fuse.RawFileSystem.
+func (r *Root) Symlink(_ <-chan struct{}, header *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
+	r.touch()
+	parent := r.node(header.NodeId)
+	if parent == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	if r.opts.ReadOnly {
+		return fuse.EROFS
+	}
+	p, err := r.placeOf(parent, name)
+	if err != nil {
+		return status(err)
+	}
+	if len(target) > format.MaxSymlink {
+		return fuse.Status(unix.ENAMETOOLONG)
+	}
+	link := &format.Symlink{Parent: p.dirID, Tag: p.stored.Tag, Target: target}
+	rand.Read(link.ID[:])
+	sealed, err := r.sealer.SealSymlink(link)
+	if err != nil {
+		return status(err)
+	}
+	var st unix.Stat_t
+	n, err := r.createAt(&p, &header.Caller, unix.S_IFLNK|0o777, 0, &st, func(d *dir, own owner) error {
+		if err := backing.Symlink(d.fd, p.stored.Name, sealed); err != nil {
+			return err
+		}
+		if own.uid >= 0 && (own.uid != os.Geteuid() || own.gid != os.Getegid()) {
+			return backing.Chown(d.fd, p.stored.Name, own.uid, own.gid)
+		}
+		return nil
+	})
+	if err != nil {
+		return status(err)
+	}
+	r.entryOut(n, &st, out)
+	return fuse.OK
+}
+
+// createAt makes an object other than a regular file or a directory by make,
+// and its node.
+func (r *Root) createAt(p *place, caller *fuse.Caller, mode, umask uint32, st *unix.Stat_t, make func(*dir, owner) error) (*node, error) {
+	r.tree.RLock()
+	d, err := r.acquire(p.parent)
+	if err == nil {
+		var own owner
+		if own, err = r.inherit(p.parent, d, caller, mode, umask); err == nil {
+			err = r.putSidecar(d, &p.stored)
+		}
+		if err == nil {
+			err = make(d, own)
+		}
+		if err == nil {
+			err = backing.Stat(d.fd, p.stored.Name, st)
+		}
+		r.release1(d)
+	}
+	r.tree.RUnlock()
+	if err != nil {
+		return nil, err
+	}
+	r.settle.dirty.Store(true)
+	r.tree.Lock()
+	defer r.tree.Unlock()
+	return r.bornLocked(p.parent, p.name, p.stored, st), nil
+}
+
+// Mkdir implements fuse.RawFileSystem.
+func (r *Root) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
+	r.touch()
+	parent := r.node(in.NodeId)
+	if parent == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	if r.opts.ReadOnly {
+		return fuse.EROFS
+	}
+	p, err := r.placeOf(parent, name)
+	if err != nil {
+		return status(err)
+	}
+	rec := format.DirRecord{Parent: p.dirID, Tag: p.stored.Tag, Counter: 1}
+	rand.Read(rec.ID[:])
+	var st unix.Stat_t
+	n, err := r.createAt(&p, &in.Caller, in.Mode&0o7777|unix.S_IFDIR, in.Umask, &st, func(d *dir, own owner) error {
+		return r.makeDir(d, &p, own, &rec)
+	})
+	if err != nil {
+		return status(err)
+	}
+	r.entryOut(n, &st, out)
+	return fuse.OK
+}
+
+// makeDir makes a directory with its record under a temporary name and moves
+// it into place whole: a directory without a record would be damage.
+func (r *Root) makeDir(d *dir, p *place, own owner, rec *format.DirRecord) error {
+	rec.HasXattrs = len(own.acls) > 0
+	target := r.sealer.SealDir(rec)
+	tmp := r.tempName(tmpPrefix)
+	if err := backing.Mkdir(d.fd, tmp, 0o700); err != nil {
+		return err
+	}
+	fd, err := backing.OpenDir(d.fd, tmp)
+	if err == nil {
+		defer backing.Close(fd)
+		err = backing.Symlink(fd, dirName, target)
+	}
+	if err == nil && own.uid >= 0 {
+		err = backing.Chown(d.fd, tmp, own.uid, own.gid)
+	}
+	if err == nil && len(own.acls) > 0 {
+		err = r.storeXattrs(object{dirfd: fd, name: "."}, userXattr, rec.ID, own.acls)
+	}
+	if err == nil {
+		err = backing.Chmod(d.fd, tmp, own.mode&0o7777)
+	}
+	if err == nil {
+		err = backing.Rename(d.fd, tmp, d.fd, p.stored.Name, unix.RENAME_NOREPLACE)
+	}
+	if err != nil {
+		if fd >= 0 {
+			_ = backing.Unlink(fd, dirName)
+		}
+		_ = backing.Rmdir(d.fd, tmp)
+	}
+	return err
+}

@@ -1,0 +1,614 @@
+package fs
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs/internal/backing"
+	"kmsfs.dev/kmsfs/fs/internal/content"
+	"kmsfs.dev/kmsfs/fs/internal/format"
+	"kmsfs.dev/kmsfs/fs/internal/names"
+)
+
+// file is the open state of a regular file, shared by all its handles.
+type file struct {
+	r    *Root
+	n    *node
+	refs int // handles and passing users; guarded by n.mu
+
+	// How the key is wrapped now; guarded by n.mu.
+	wrapped    []byte
+	path       string    // context path it is wrapped under
+	want       string    // context path it should be wrapped under (keys=path)
+	at         nameRef   // the name by which the binding was verified
+	viaRecord  bool      // wrapped and path live in at's name record
+	authorized time.Time // when the key service last said yes
+
+	// mu guards all below, and the file's pages: readers share, writers exclude.
+	mu       sync.RWMutex
+	fd       int
+	readonly bool // fd cannot write
+	hdr      *format.Header
+	fresh    bool // nothing of the file is on disk yet
+	cipher   *content.Cipher
+	length   int64 // of the plaintext
+	size     int64 // st_size of the backing file
+	tail     tailPage
+	first    []byte          // page 0 as read when opening, until its first use
+	filled   []format.Extent // hole pages written since, not yet known durable
+	synced   bool            // an fsync promised durability since birth or opening
+	noMarks  bool            // read-only view of an unsettled file: its end is not marked
+	hdrDirty bool            // hdr has changes that are not on disk
+	shown    atomic.Int64    // length, for stat; readable without mu
+}
+
+// tailPage is the plaintext of the page that was written last, so that appends
+// and sequential writes need not read and decrypt it again.
+type tailPage struct {
+	page int64
+	data []byte // nil: none
+}
+
+// access says what a holder of a file needs.
+type access int
+
+const (
+	accessHeader access = iota // binding and attributes; no key
+	accessRead                 // content
+	accessWrite                // content, to change it
+)
+
+// hold opens n's file or joins those who have it open. Give it back with letGo.
+func (r *Root) hold(n *node, want access) (*file, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return r.holdLocked(n, want)
+}
+
+func (r *Root) holdLocked(n *node, want access) (*file, error) {
+	f := n.file.Load()
+	if f == nil {
+		var err error
+		if f, err = r.attach(n, want); err != nil {
+			return nil, err
+		}
+		n.file.Store(f)
+	}
+	f.refs++
+	err := f.prepare(want)
+	if err != nil {
+		r.letGoLocked(n, f)
+		return nil, err
+	}
+	return f, nil
+}
+
+// letGo ends a hold.
+func (r *Root) letGo(f *file) {
+	n := f.n
+	n.mu.Lock()
+	last := r.letGoLocked(n, f)
+	n.mu.Unlock()
+	if last {
+		r.reap(n)
+	}
+}
+
+func (r *Root) letGoLocked(n *node, f *file) (last bool) {
+	f.refs--
+	if f.refs > 0 {
+		return false
+	}
+	if err := f.flush(); err != nil {
+		r.log.Error("flush on last close failed", "err", err)
+	}
+	f.mu.Lock()
+	f.closeLocked()
+	f.mu.Unlock()
+	n.file.Store(nil)
+	return true
+}
+
+func (f *file) closeLocked() {
+	backing.Close(f.fd)
+	f.fd = -1
+	if f.cipher != nil {
+		f.cipher.Wipe()
+		f.cipher = nil
+	}
+	f.dropTail()
+	f.first = nil
+}
+
+// attach opens the backing file of n by one of its names and verifies that it
+// belongs there. The key service is not asked yet.
+func (r *Root) attach(n *node, want access) (*file, error) {
+	r.tree.RLock()
+	defer r.tree.RUnlock()
+	if len(n.names) == 0 {
+		return nil, unix.ESTALE
+	}
+	var first error
+	for i := range n.names {
+		f, err := r.attachAt(n, &n.names[i], want)
+		if err == nil {
+			return f, nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return nil, first
+}
+
+func (r *Root) attachAt(n *node, ref *nameRef, want access) (_ *file, err error) {
+	d, err := r.acquire(ref.parent)
+	if err != nil {
+		return nil, err
+	}
+	defer r.release1(d)
+	f := &file{r: r, n: n, at: *ref}
+	if f.fd, f.readonly, err = r.openBacking(d.fd, ref.stored.Name, want); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			backing.Close(f.fd)
+		}
+	}()
+	var st unix.Stat_t
+	if err = backing.Fstat(f.fd, &st); err != nil {
+		return nil, err
+	}
+	if st.Ino != n.ino || st.Dev != r.dev || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, unix.ESTALE
+	}
+	f.size = st.Size
+	if length, ok := r.geom.LengthFromSize(st.Size); ok {
+		f.shown.Store(length)
+	}
+	f.first = make([]byte, content.PageSize)
+	got, err := backing.Pread(f.fd, f.first, 0)
+	if err != nil {
+		return nil, err
+	}
+	if got < len(f.first) {
+		if allZero(f.first[:got]) {
+			return nil, format.ErrNeverWritten
+		}
+		return nil, r.misplaced(d, ref.stored.Name, "file is cut off inside its first page", format.ErrCorrupt)
+	}
+	if f.hdr, err = r.sealer.ParseHeader(f.first[:format.HeaderSize]); err != nil {
+		if !errors.Is(err, format.ErrNeverWritten) {
+			r.misplaced(d, ref.stored.Name, "file header does not verify", err)
+		}
+		return nil, err
+	}
+	if content.Algorithm(f.hdr.Algorithm) != r.alg {
+		return nil, r.misplaced(d, ref.stored.Name, "file header names another algorithm than the volume", nil)
+	}
+	if err = f.verifyBinding(d, ref); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// openBacking opens a backing file for reading and writing, or, where the
+// worker may not write and need not, for reading only.
+func (r *Root) openBacking(dirfd int, stored string, want access) (fd int, readonly bool, err error) {
+	if !r.opts.ReadOnly {
+		fd, err = backing.Open(dirfd, stored, unix.O_RDWR, 0)
+		if err != unix.EACCES && err != unix.EPERM {
+			return fd, false, err
+		}
+		if want == accessWrite {
+			fd, err = r.openUnwritable(dirfd, stored)
+			return fd, false, err
+		}
+	}
+	fd, err = backing.Open(dirfd, stored, unix.O_RDONLY, 0)
+	return fd, true, err
+}
+
+// openUnwritable opens for writing a file whose owner, the worker, took the
+// permission away: its header must still follow a rename. The kernel has
+// checked the caller's own permissions (default_permissions).
+func (r *Root) openUnwritable(dirfd int, stored string) (int, error) {
+	var st unix.Stat_t
+	if err := backing.Stat(dirfd, stored, &st); err != nil {
+		return -1, err
+	}
+	mode := st.Mode & 0o7777
+	if err := backing.Chmod(dirfd, stored, mode|0o600); err != nil {
+		return -1, err
+	}
+	fd, err := backing.Open(dirfd, stored, unix.O_RDWR, 0)
+	if back := backing.Chmod(dirfd, stored, mode); err == nil && back != nil {
+		backing.Close(fd)
+		return -1, back
+	}
+	return fd, err
+}
+
+// verifyBinding checks that the file belongs at ref and finds out how its key
+// is wrapped. Holds: tree, shared.
+func (f *file) verifyBinding(d *dir, ref *nameRef) error {
+	r, h := f.r, f.hdr
+	f.want = contextOf(ref.pathLocked())
+	f.wrapped, f.path = h.WrappedKey, h.Path
+	bound := h.Parent == d.id && h.Tag == ref.stored.Tag
+	if bound && !h.KeyInRecord {
+		return nil
+	}
+	e, err := r.nameEntry(d, &ref.stored, format.KindFile, h.FileID, h.Counter)
+	if err != nil {
+		return r.misplaced(d, ref.stored.Name, "file belongs elsewhere", err)
+	}
+	if r.conf.Keys == format.KeysPath {
+		f.wrapped, f.path, f.viaRecord = e.Wrapped, e.Path, true
+	}
+	if !bound && !e.Permanent && !r.opts.ReadOnly {
+		// A rename was cut short between moving the name and rewriting the
+		// header; complete it.
+		r.noteCounter(h.FileID, h.Counter)
+		h.Counter = e.CounterMax + 1
+		if err := f.bind(d, ref); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bind makes the header say that the file belongs at ref, with the key wrapped
+// as f.wrapped and f.path have it. The caller has raised the counter, and a
+// name record covers the time until the header is durable; a key that does not
+// fit the header stays in that record.
+func (f *file) bind(d *dir, ref *nameRef) error {
+	h := f.hdr
+	h.Parent, h.Tag = d.id, ref.stored.Tag
+	if f.r.conf.Keys == format.KeysPath {
+		h.KeyInRecord = !format.PathFits(len(f.wrapped), f.path)
+		h.WrappedKey, h.Path = f.wrapped, f.path
+		if h.KeyInRecord {
+			h.WrappedKey, h.Path = nil, ""
+		}
+		f.viaRecord = h.KeyInRecord
+		f.capHoles()
+	}
+	f.at = *ref
+	if f.fresh {
+		return nil
+	}
+	if err := f.writeHeaderQuietly(); err != nil {
+		return err
+	}
+	if !h.KeyInRecord {
+		f.r.obsoleteLater(ref, h.FileID, h.Counter)
+	}
+	return nil
+}
+
+// prepare brings f to where want needs it. Holds: n.mu.
+func (f *file) prepare(want access) error {
+	if want == accessWrite && f.readonly {
+		if err := f.makeWritable(); err != nil {
+			return err
+		}
+	}
+	if want == accessHeader {
+		return nil
+	}
+	if f.cipher != nil {
+		if !f.r.keys.perFile() || time.Since(f.authorized) < f.r.opts.KeyCacheTTL {
+			return nil
+		}
+		// The key is in use, but a new open needs a fresh yes.
+		key, err := f.r.keys.open(f.hdr.FileID, f.wrapped, f.path)
+		if err != nil {
+			return err
+		}
+		key.Free()
+		f.authorized = time.Now()
+		return nil
+	}
+	return f.unlock()
+}
+
+// unlock obtains the data key and learns the file's true length. Where the
+// path has changed since the key was wrapped (an ancestor was renamed) it is
+// re-wrapped first, so that the key service decides by today's path.
+func (f *file) unlock() error {
+	r := f.r
+	if r.keys.bindsPath() && f.path != f.want && !r.opts.ReadOnly {
+		wrapped, err := r.keys.rewrap(f.wrapped, f.path, f.want)
+		if err != nil {
+			return err
+		}
+		if err := f.storeWrapped(wrapped, f.want); err != nil {
+			return err
+		}
+	} else if r.keys.bindsPath() && f.path != f.want {
+		if _, err := r.keys.rewrap(f.wrapped, f.path, f.want); err != nil {
+			return err // a read-only mount only asks, and keeps the old wrapping
+		}
+	}
+	key, err := r.keys.open(f.hdr.FileID, f.wrapped, f.path)
+	if err != nil {
+		return err
+	}
+	defer key.Free()
+	cipher, err := content.NewCipher(r.alg, r.geom, f.hdr.FileID, key.Bytes())
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cipher = cipher
+	if err := f.loadLength(); err != nil {
+		f.cipher.Wipe()
+		f.cipher = nil
+		return err
+	}
+	f.authorized = time.Now()
+	return nil
+}
+
+// storeWrapped records a re-wrapped key in the header, or in the name record
+// that holds it. Holds: n.mu.
+func (f *file) storeWrapped(wrapped []byte, path string) error {
+	r := f.r
+	r.tree.RLock()
+	defer r.tree.RUnlock()
+	d, err := r.acquire(f.at.parent)
+	if err != nil {
+		return err
+	}
+	defer r.release1(d)
+	if f.readonly {
+		if err := f.makeWritableAt(d); err != nil {
+			return err
+		}
+	}
+	f.wrapped, f.path = wrapped, path
+	if f.viaRecord && (f.hdr.Parent != d.id || f.hdr.Tag != f.at.stored.Tag) {
+		return r.putNameEntry(d, &f.at.stored, f.permanentEntry())
+	}
+	if !format.PathFits(len(wrapped), path) {
+		// The record must exist before the header relies on it.
+		if err := r.putNameEntry(d, &f.at.stored, f.permanentEntry()); err != nil {
+			return err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.bind(d, &f.at)
+}
+
+// permanentEntry is the name record's entry of a further hard link, or of a
+// file whose path does not fit its header.
+func (f *file) permanentEntry() *format.NameEntry {
+	e := &format.NameEntry{ID: f.hdr.FileID, Kind: format.KindFile, Permanent: true, CounterMax: ^uint64(0)}
+	if f.r.conf.Keys == format.KeysPath {
+		e.Wrapped, e.Path = f.wrapped, f.path
+	}
+	return e
+}
+
+// makeWritable replaces a read-only descriptor.
+func (f *file) makeWritable() error {
+	r := f.r
+	if r.opts.ReadOnly {
+		return unix.EROFS
+	}
+	r.tree.RLock()
+	defer r.tree.RUnlock()
+	d, err := r.acquire(f.at.parent)
+	if err != nil {
+		return err
+	}
+	defer r.release1(d)
+	return f.makeWritableAt(d)
+}
+
+func (f *file) makeWritableAt(d *dir) error {
+	fd, _, err := f.r.openBacking(d.fd, f.at.stored.Name, accessWrite)
+	if err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := backing.Fstat(fd, &st); err != nil || st.Ino != f.n.ino {
+		backing.Close(fd)
+		return unix.ESTALE
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	backing.Close(f.fd)
+	f.fd, f.readonly = fd, false
+	return nil
+}
+
+// loadLength establishes the plaintext length. The authenticated mark of the
+// final page is the truth; st_size is a hint that is corrected from it.
+func (f *file) loadLength() error {
+	if f.r.mayBeUnsettled(f.hdr.Generation) {
+		return f.recover()
+	}
+	pages := f.size / content.PageSize
+	last := pages - 1
+	buf := f.first
+	if last > 0 {
+		buf = getPages(1)
+		defer putPages(buf)
+		if n, err := backing.Pread(f.fd, buf, last*content.PageSize); err != nil {
+			return err
+		} else if n < len(buf) {
+			return f.damaged(last, "file is shorter than its size", nil)
+		}
+	}
+	plain := getPages(1)
+	defer putPages(plain)
+	used, final, err := f.cipher.Open(plain, buf, last, f.hdr.Epoch)
+	if err != nil {
+		return f.damaged(last, "final page", err)
+	}
+	if !final {
+		return f.damaged(last, "file was cut off at a page boundary", nil)
+	}
+	f.setLength(f.r.geom.Start(last) + int64(used))
+	if want := f.r.geom.BackingSize(f.length); want != f.size {
+		f.r.log.Info("corrected a file's size from its final page", "ino", f.n.ino)
+		if f.readonly {
+			return nil
+		}
+		if err := backing.Truncate(f.fd, want); err != nil {
+			return err
+		}
+		f.size = want
+	}
+	return nil
+}
+
+// damaged is the error, and the log line, for a page that is not what its
+// place in the file requires.
+func (f *file) damaged(page int64, what string, cause error) error {
+	f.r.log.Warn("refused damaged content: "+what, "ino", f.n.ino, "page", page, "cause", cause)
+	if cause == nil {
+		cause = content.ErrCorrupt
+	}
+	return fmt.Errorf("page %d: %s: %w", page, what, cause)
+}
+
+// newHeader starts the header of a new file at ref.
+func (r *Root) newHeader(parent names.ID, tag names.Tag) *format.Header {
+	h := &format.Header{
+		Algorithm: uint8(r.alg), Geometry: r.conf.GeometryID(),
+		Parent: parent, Tag: tag, Counter: 1,
+		Generation: r.settle.gen.Load(),
+	}
+	rand.Read(h.FileID[:])
+	return h
+}
+
+// writeHeader puts the header on disk: alone, or with the empty first page
+// where the file has none yet. Holds: f.mu.
+func (f *file) writeHeader() error {
+	f.first = nil
+	if f.fresh {
+		return f.writeFresh()
+	}
+	var buf [format.HeaderSize]byte
+	if err := f.r.sealer.MarshalHeader(buf[:], f.hdr); err != nil {
+		return err
+	}
+	if err := backing.Pwrite(f.fd, buf[:], 0); err != nil {
+		return err
+	}
+	f.hdrDirty = false
+	return nil
+}
+
+func (f *file) setLength(length int64) {
+	f.length = length
+	f.shown.Store(length)
+}
+
+// writeHeaderQuietly is writeHeader without a trace in the file's mtime: the
+// user changed nothing in its content.
+func (f *file) writeHeaderQuietly() error {
+	var st unix.Stat_t
+	if err := backing.Fstat(f.fd, &st); err != nil {
+		return err
+	}
+	if err := f.writeHeader(); err != nil {
+		return err
+	}
+	return backing.Futimens(f.fd, &[2]unix.Timespec{{Nsec: unix.UTIME_OMIT}, st.Mtim})
+}
+
+// writeFresh puts a new, empty file on disk: header and first page in one write.
+func (f *file) writeFresh() error {
+	f.hdr.Generation = f.r.settle.gen.Load()
+	page := getPages(1)
+	defer putPages(page)
+	if err := f.r.sealer.MarshalHeader(page[:format.HeaderSize], f.hdr); err != nil {
+		return err
+	}
+	if err := f.seal(page, 0, nil, true); err != nil {
+		return err
+	}
+	f.r.settle.shape.RLock()
+	defer f.r.settle.shape.RUnlock()
+	if err := backing.Pwrite(f.fd, page, 0); err != nil {
+		return err
+	}
+	f.fresh = false
+	f.size = content.PageSize
+	f.r.settle.dirty.Store(true)
+	return nil
+}
+
+// flush puts on disk what is only in memory: the header of a file that was
+// created and not written.
+func (f *file) flush() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fresh {
+		return f.writeFresh()
+	}
+	if f.hdrDirty && !f.readonly {
+		if err := f.writeHeaderQuietly(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fsync makes content and size durable.
+func (f *file) fsync() error {
+	f.mu.Lock()
+	var err error
+	if f.fresh {
+		err = f.writeFresh()
+	} else if f.hdrDirty && !f.readonly {
+		err = f.writeHeaderQuietly()
+	}
+	if err != nil {
+		f.mu.Unlock()
+		return err
+	}
+	f.synced = true
+	filled := f.filled
+	f.filled = nil
+	fd := f.fd
+	f.mu.Unlock()
+	if f.readonly {
+		return nil
+	}
+	if err := backing.Datasync(fd); err != nil {
+		f.mu.Lock()
+		f.filled = append(f.filled, filled...)
+		f.mu.Unlock()
+		return err
+	}
+	if len(filled) > 0 {
+		f.mu.Lock()
+		f.closeHoles(filled)
+		f.mu.Unlock()
+	}
+	return nil
+}
+
+func allZero(b []byte) bool {
+	for _, x := range b {
+		if x != 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,252 @@
+package fs
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"kmsfs.dev/kmsfs/fs/internal/format"
+	"kmsfs.dev/kmsfs/internal/secret"
+	"kmsfs.dev/kmsfs/keysvc/kmsapi"
+)
+
+// KeyService makes, opens and re-wraps data keys. It is asked on create, open,
+// rename and link, never on read or write. Batch returns one result per item
+// in the same order; an error of the whole call means that no answer was had.
+// The receiver wipes every Plaintext it is given.
+type KeyService interface {
+	Batch(ctx context.Context, items []kmsapi.BatchItem) ([]kmsapi.BatchResult, error)
+}
+
+// keyTimeout bounds one conversation with the key service. It is not tied to
+// the caller's request: a signal to a Go program cancels FUSE requests all the
+// time, and must not turn an open into EINTR.
+const keyTimeout = 30 * time.Second
+
+// errKeyService says that the key service gave no answer at all.
+var errKeyService = errors.New("key service did not answer")
+
+// dataKeySize is the size of a file's data key in bytes.
+const dataKeySize = 32
+
+// The encryption context's names, as policies spell them.
+const (
+	contextVolume = "kmsfs:volume"
+	contextPath   = "kmsfs:path"
+	contextEBS    = "aws:ebs:id"
+)
+
+// keyring wraps and unwraps the data keys of one volume, by the key service
+// (keys=path) or under the volume key (keys=volume).
+type keyring struct {
+	svc    KeyService
+	conf   *format.Config
+	sealer *format.Sealer
+	opaque []byte // HMAC key for --context opaque
+}
+
+// volumeKeySize is the size of a volume key in bytes, as EBS asks for.
+const volumeKeySize = 64
+
+// volumeContext is the encryption context of the volume key.
+func volumeContext(conf *format.Config) map[string]string {
+	if conf.Keys == format.KeysVolume {
+		return map[string]string{contextEBS: conf.Volume}
+	}
+	return map[string]string{contextVolume: conf.Volume}
+}
+
+// openVolumeKey has the key service unwrap the volume key.
+func openVolumeKey(ctx context.Context, svc KeyService, conf *format.Config) (*secret.Buffer, error) {
+	res, err := one(ctx, svc, kmsapi.BatchItem{
+		Op: kmsapi.OpDecrypt, KeyID: conf.KMSKey,
+		CiphertextBlob:    conf.WrappedVolumeKey,
+		EncryptionContext: volumeContext(conf),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("unwrap volume key under %s: %w", conf.KMSKey, err)
+	}
+	defer secret.Wipe(res.Plaintext)
+	if len(res.Plaintext) != volumeKeySize {
+		return nil, fmt.Errorf("key service returned a volume key of %d bytes, want %d", len(res.Plaintext), volumeKeySize)
+	}
+	return secret.From(res.Plaintext)
+}
+
+func newKeyring(svc KeyService, conf *format.Config, sealer *format.Sealer, volumeKey []byte) (*keyring, error) {
+	k := &keyring{svc: svc, conf: conf, sealer: sealer}
+	if conf.Context == format.ContextOpaque {
+		key, err := hkdf.Key(sha256.New, volumeKey, nil, "kmsfs v1 opaque", 32)
+		if err != nil {
+			return nil, err
+		}
+		k.opaque = key
+	}
+	return k, nil
+}
+
+// bindsPath reports whether a file's key is wrapped under its path, so that a
+// rename must re-wrap it.
+func (k *keyring) bindsPath() bool {
+	return k.conf.Keys == format.KeysPath && k.conf.Context != format.ContextVolume
+}
+
+// perFile reports whether the key service decides on each file's key.
+func (k *keyring) perFile() bool { return k.conf.Keys == format.KeysPath }
+
+// maxContextPath bounds the path in an encryption context, in bytes before
+// escaping. A longer path is told as its beginning and its SHA-256, so that
+// prefix patterns still match; see fs/FORMAT.md.
+const maxContextPath = 1024
+
+// contextOf is the path as the file's key is bound to it: what the header
+// stores and what KMS is told, before escaping.
+func contextOf(path string) string {
+	if len(path) <= maxContextPath {
+		return path
+	}
+	sum := sha256.Sum256([]byte(path))
+	return path[:maxContextPath-70] + "…#" + hex.EncodeToString(sum[:])
+}
+
+// fileContext is the encryption context of a file at the given context path.
+func (k *keyring) fileContext(path string) map[string]string {
+	c := map[string]string{contextVolume: k.conf.Volume}
+	switch k.conf.Context {
+	case format.ContextPath:
+		c[contextPath] = escapePath(path)
+	case format.ContextOpaque:
+		c[contextPath] = k.opaquePath(path)
+	}
+	return c
+}
+
+// escapePath makes a path valid UTF-8 without losing a byte: invalid bytes and
+// "%" become %XX. It is injective, so two paths never share a context.
+func escapePath(path string) string {
+	if utf8.ValidString(path) && !strings.Contains(path, "%") {
+		return path
+	}
+	var b strings.Builder
+	for len(path) > 0 {
+		r, n := utf8.DecodeRuneInString(path)
+		if r == '%' || (r == utf8.RuneError && n == 1) {
+			fmt.Fprintf(&b, "%%%02X", path[0])
+		} else {
+			b.WriteString(path[:n])
+		}
+		path = path[n:]
+	}
+	return b.String()
+}
+
+// opaquePath hides each component behind a keyed hash of the path up to it:
+// policies can still name a subtree by its hashed prefix, an audit log shows
+// no name.
+func (k *keyring) opaquePath(path string) string {
+	var b strings.Builder
+	for i := 1; i <= len(path); i++ {
+		if i == len(path) || path[i] == '/' {
+			mac := hmac.New(sha256.New, k.opaque)
+			mac.Write([]byte(path[:i]))
+			b.WriteByte('/')
+			b.WriteString(base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:15]))
+		}
+	}
+	return b.String()
+}
+
+// create makes the data key of a new file. path is a context path.
+func (k *keyring) create(fileID [16]byte, path string) (key *secret.Buffer, wrapped []byte, err error) {
+	if k.conf.Keys == format.KeysVolume {
+		key, err := secret.New(dataKeySize)
+		if err != nil {
+			return nil, nil, err
+		}
+		rand.Read(key.Bytes())
+		wrapped, err := k.sealer.WrapKey(fileID, key.Bytes())
+		if err != nil {
+			key.Free()
+			return nil, nil, err
+		}
+		return key, wrapped, nil
+	}
+	res, err := one(context.Background(), k.svc, kmsapi.BatchItem{
+		Op: kmsapi.OpGenerateDataKey, KeyID: k.conf.KMSKey, NumberOfBytes: dataKeySize,
+		EncryptionContext: k.fileContext(path),
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("make data key: %w", err)
+	}
+	key, err = dataKey(res.Plaintext)
+	return key, res.CiphertextBlob, err
+}
+
+// open unwraps the data key of a file that was wrapped under path.
+func (k *keyring) open(fileID [16]byte, wrapped []byte, path string) (*secret.Buffer, error) {
+	if k.conf.Keys == format.KeysVolume {
+		plain, err := k.sealer.UnwrapKey(fileID, wrapped)
+		if err != nil {
+			return nil, err
+		}
+		return dataKey(plain)
+	}
+	res, err := one(context.Background(), k.svc, kmsapi.BatchItem{
+		Op: kmsapi.OpDecrypt, KeyID: k.conf.KMSKey, CiphertextBlob: wrapped,
+		EncryptionContext: k.fileContext(path),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("unwrap data key: %w", err)
+	}
+	return dataKey(res.Plaintext)
+}
+
+// rewrap moves a wrapped data key from one path to another without seeing it.
+// The caller needs kms:ReEncryptFrom on the old path and ReEncryptTo on the new.
+func (k *keyring) rewrap(wrapped []byte, from, to string) ([]byte, error) {
+	if !k.bindsPath() || from == to {
+		return wrapped, nil
+	}
+	res, err := one(context.Background(), k.svc, kmsapi.BatchItem{
+		Op: kmsapi.OpReEncrypt, KeyID: k.conf.KMSKey, SourceKeyID: k.conf.KMSKey, CiphertextBlob: wrapped,
+		EncryptionContext: k.fileContext(from), DestinationEncryptionContext: k.fileContext(to),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("re-wrap data key: %w", err)
+	}
+	return res.CiphertextBlob, nil
+}
+
+func dataKey(plain []byte) (*secret.Buffer, error) {
+	defer secret.Wipe(plain)
+	if len(plain) != dataKeySize {
+		return nil, fmt.Errorf("data key has %d bytes, want %d", len(plain), dataKeySize)
+	}
+	return secret.From(plain)
+}
+
+// one sends a batch of one.
+func one(ctx context.Context, svc KeyService, item kmsapi.BatchItem) (*kmsapi.BatchResult, error) {
+	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
+	defer cancel()
+	res, err := svc.Batch(ctx, []kmsapi.BatchItem{item})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errKeyService, err)
+	}
+	if len(res) != 1 {
+		return nil, errors.New("key service: wrong number of results")
+	}
+	if res[0].Err != nil {
+		return nil, res[0].Err
+	}
+	return &res[0], nil
+}

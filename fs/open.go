@@ -1,0 +1,93 @@
+package fs
+
+import (
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs/internal/backing"
+)
+
+// Open implements fuse.RawFileSystem.
+func (r *Root) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	r.touch()
+	n := r.node(in.NodeId)
+	if n == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	fh, err := r.openHandle(n, in.Flags)
+	if err != nil {
+		return status(err)
+	}
+	out.Fh = fh
+	// Nobody else changes the file: what the kernel has cached of it is good.
+	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+	return fuse.OK
+}
+
+func (r *Root) openHandle(n *node, flags uint32) (uint64, error) {
+	want := accessRead
+	if flags&unix.O_ACCMODE != unix.O_RDONLY || flags&unix.O_TRUNC != 0 {
+		want = accessWrite
+	}
+	if want == accessWrite && r.opts.ReadOnly {
+		return 0, unix.EROFS
+	}
+	f, err := r.hold(n, want)
+	if err != nil {
+		return 0, err
+	}
+	return r.handles.add(&handle{node: n, file: f}), nil
+}
+
+// Flush implements fuse.RawFileSystem: close(2) of one descriptor.
+func (r *Root) Flush(_ <-chan struct{}, in *fuse.FlushIn) fuse.Status {
+	r.touch()
+	h := r.handles.get(in.Fh)
+	if h == nil || h.file == nil {
+		return fuse.OK
+	}
+	return status(h.file.flush())
+}
+
+// Release implements fuse.RawFileSystem: the last close of a handle.
+func (r *Root) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
+	r.touch()
+	if h := r.handles.remove(in.Fh); h != nil && h.file != nil {
+		r.letGo(h.file)
+	}
+}
+
+// Fsync implements fuse.RawFileSystem.
+func (r *Root) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
+	r.touch()
+	h := r.handles.get(in.Fh)
+	if h == nil || h.file == nil {
+		return fuse.EBADF
+	}
+	return status(h.file.fsync())
+}
+
+// FsyncDir implements fuse.RawFileSystem.
+func (r *Root) FsyncDir(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
+	r.touch()
+	h := r.handles.get(in.Fh)
+	if h == nil || h.list == nil {
+		return fuse.EBADF
+	}
+	if r.opts.ReadOnly {
+		return fuse.OK
+	}
+	return status(backing.Sync(h.list.FD()))
+}
+
+// touch notes that somebody uses the mount.
+func (r *Root) touch() {
+	if r.opts.IdleUnmount > 0 {
+		r.activity.Store(time.Now().UnixNano())
+	}
+}
+
+// now is the time by which authorizations age.
+func (r *Root) now() time.Time { return time.Now() }

@@ -1,0 +1,100 @@
+package fs
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs/internal/backing"
+	"kmsfs.dev/kmsfs/fs/internal/format"
+	"kmsfs.dev/kmsfs/fs/internal/names"
+)
+
+// A name record (kmsfs.ln.*) lists up to two objects that belong at a name
+// although their own binding may say otherwise. Two, because while a rename
+// replaces one object by another the record must vouch for whichever of them
+// a crash leaves there.
+
+// errNoEntry says that no name record vouches for an object.
+var errNoEntry = errors.New("no name record vouches for it")
+
+// readNameRecord returns the record of a name, or ENOENT.
+func (r *Root) readNameRecord(d *dir, stored *names.Stored) (*format.NameRecord, error) {
+	target, err := backing.Readlink(d.fd, names.LinkRecord(stored.Name))
+	if err != nil {
+		return nil, err
+	}
+	return r.sealer.OpenName(d.id, stored.Tag, target)
+}
+
+// nameEntry finds the entry that vouches for object id, with its binding at
+// counter, at the given name.
+func (r *Root) nameEntry(d *dir, stored *names.Stored, kind uint8, id [16]byte, counter uint64) (*format.NameEntry, error) {
+	rec, err := r.readNameRecord(d, stored)
+	if err != nil {
+		if err == unix.ENOENT {
+			return nil, errNoEntry
+		}
+		return nil, err
+	}
+	for i := range rec.Entries {
+		e := &rec.Entries[i]
+		if e.Kind == kind && e.ID == id && e.CounterMin <= counter && counter <= e.CounterMax {
+			return e, nil
+		}
+	}
+	return nil, errNoEntry
+}
+
+// putNameEntry makes the record of a name vouch for e, beside whatever it
+// vouched for last (the object there now). The record is a symlink, journaled
+// in order with the rename or link that follows.
+func (r *Root) putNameEntry(d *dir, stored *names.Stored, e *format.NameEntry) error {
+	name := names.LinkRecord(stored.Name)
+	target, err := r.sealer.SealName(d.id, stored.Tag, &format.NameRecord{Entries: []format.NameEntry{*e}})
+	if err != nil {
+		return err
+	}
+	err = backing.Symlink(d.fd, name, target)
+	if err != unix.EEXIST {
+		return err
+	}
+	rec := &format.NameRecord{Entries: []format.NameEntry{*e}}
+	if old, err := r.readNameRecord(d, stored); err == nil {
+		last := old.Entries[len(old.Entries)-1]
+		if last.ID != e.ID {
+			rec.Entries = []format.NameEntry{last, *e}
+		}
+	}
+	if target, err = r.sealer.SealName(d.id, stored.Tag, rec); err != nil {
+		return err
+	}
+	return backing.ReplaceSymlink(d.fd, name, r.tempName(tmpPrefix), target)
+}
+
+// removeNameRecord removes the record of a name, if there is one. A record
+// left behind is harmless: it vouches for an object that is not there.
+func (r *Root) removeNameRecord(d *dir, stored *names.Stored) {
+	if err := backing.Unlink(d.fd, names.LinkRecord(stored.Name)); err != nil && err != unix.ENOENT {
+		r.log.Warn("leftover name record", "err", err)
+	}
+}
+
+// putSidecar makes sure that a long name's sidecar exists, before the name.
+func (r *Root) putSidecar(d *dir, stored *names.Stored) error {
+	if stored.Sidecar == "" {
+		return nil
+	}
+	err := backing.Symlink(d.fd, stored.Sidecar, stored.SidecarTarget)
+	if err == unix.EEXIST {
+		return nil // its name is the hash of its content
+	}
+	return err
+}
+
+// dropSidecar removes a long name's sidecar, after the name.
+func (r *Root) dropSidecar(d *dir, stored *names.Stored) {
+	if stored.Sidecar != "" {
+		_ = backing.Unlink(d.fd, stored.Sidecar)
+	}
+}

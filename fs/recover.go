@@ -1,0 +1,247 @@
+package fs
+
+import (
+	"errors"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs/internal/backing"
+	"kmsfs.dev/kmsfs/fs/internal/content"
+	"kmsfs.dev/kmsfs/fs/internal/format"
+	"kmsfs.dev/kmsfs/fs/internal/names"
+	"kmsfs.dev/kmsfs/keysvc/kmsapi"
+)
+
+// recover finds the end of a file that a crash may have left in the middle of
+// a change, and repairs its size and final page. Nothing below the durable
+// length L is given up: from page(L) on, full authentic pages are accepted;
+// the first final, missing or zero page ends the file. A page that is there
+// but not authentic is damage, not a crash's doing. Holds: f.mu.
+func (f *file) recover() error {
+	geom := &f.r.geom
+	start, _ := geom.FinalPage(int64(f.hdr.Durable))
+	page := getPages(1)
+	defer putPages(page)
+	plain := getPages(1)
+	defer putPages(plain)
+
+	end := int64(-1) // last page that is there
+	used, final := 0, false
+scan:
+	for p := start; p < (f.size+content.PageSize-1)/content.PageSize; p++ {
+		n, err := backing.Pread(f.fd, page, p*content.PageSize)
+		if err != nil {
+			return err
+		}
+		clear(page[n:])
+		used, final, err = f.cipher.Open(plain, page, p, f.hdr.Epoch)
+		switch {
+		case errors.Is(err, content.ErrAbsent):
+			if !f.inHole(p) {
+				break scan
+			}
+			if p, err = f.skipHole(p); err != nil {
+				return err
+			}
+			continue
+		case err != nil && n < len(page):
+			break scan // the tail behind the final page, not a page
+		case err != nil:
+			return f.damaged(p, "page of an unsettled file", err)
+		}
+		end = p
+		if final {
+			break
+		}
+	}
+	switch {
+	case end < 0 && f.hdr.Durable > 0:
+		return f.damaged(start, "durable end of the file is missing", nil)
+	case end < 0:
+		end, used, final = 0, 0, false
+	case !final:
+		used = geom.DataIn(end)
+	}
+	length := geom.Start(end) + int64(used)
+	if f.readonly {
+		f.setLength(length)
+		f.noMarks = !final
+		return nil
+	}
+	if !final {
+		if err := f.writeEnd(page, plain, end, used); err != nil {
+			return err
+		}
+	}
+	if want := geom.BackingSize(length); want != f.size {
+		if err := backing.Truncate(f.fd, want); err != nil {
+			return err
+		}
+		f.size = want
+	}
+	f.setLength(length)
+	f.cutHoles(end)
+	f.r.settle.dirty.Store(true)
+	return nil
+}
+
+// skipHole returns the last page before the next one in the hole at p that has
+// data, or the hole's last page.
+func (f *file) skipHole(p int64) (int64, error) {
+	hole := f.holeAt(p)
+	last := hole.First + hole.Count - 1
+	pos, err := backing.Seek(f.fd, (p+1)*content.PageSize, unix.SEEK_DATA)
+	if err == unix.ENXIO {
+		return last, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return min(last, max(p, pos/content.PageSize-1)), nil
+}
+
+// writeEnd marks the full page end, whose plaintext is at hand only if it was
+// the last one opened, as the final one.
+func (f *file) writeEnd(page, plain []byte, end int64, used int) error {
+	if used > 0 {
+		n, err := backing.Pread(f.fd, page, end*content.PageSize)
+		if err != nil {
+			return err
+		}
+		clear(page[n:])
+		if _, _, err := f.cipher.Open(plain, page, end, f.hdr.Epoch); err != nil {
+			return f.damaged(end, "page of an unsettled file", err)
+		}
+	}
+	if err := f.seal(page, end, plain[:used], true); err != nil {
+		return err
+	}
+	if end == 0 {
+		if err := f.r.sealer.MarshalHeader(page[:format.HeaderSize], f.hdr); err != nil {
+			return err
+		}
+		f.first = nil
+	}
+	return backing.Pwrite(f.fd, page, end*content.PageSize)
+}
+
+// recovering reports whether files of a crashed session may still wait for
+// their check.
+func (r *Root) recovering() bool { return r.crashed() && !r.recovered.Load() }
+
+// recoverAll checks every file that a crashed session may have left unsettled,
+// in the background. When all are sound the volume is settled as after a
+// clean unmount; files whose key is refused keep it from that.
+func (r *Root) recoverAll() {
+	defer r.stopped.Done()
+	ok := r.recoverDir(r.root)
+	select {
+	case <-r.stop:
+		return
+	default:
+	}
+	if !ok {
+		r.log.Warn("some files could not be checked after the crash; they will be at the next mount")
+		return
+	}
+	r.recovered.Store(true)
+	if err := r.runBarrier(); err != nil {
+		r.log.Error("barrier after the crash check failed", "err", err)
+		return
+	}
+	r.log.Info("checked all files after the crash")
+}
+
+// recoverDir checks the files below the directory n; false if one is left.
+func (r *Root) recoverDir(n *node) (ok bool) {
+	r.tree.RLock()
+	d, err := r.acquire(n)
+	var list *backing.Lister
+	if err == nil {
+		if list, err = backing.NewLister(d.fd); err != nil {
+			r.release1(d)
+		}
+	}
+	r.tree.RUnlock()
+	if err != nil {
+		return !keyRefused(err) // damage is fsck's to tell, and no crash's doing
+	}
+	defer r.release1(d)
+	defer list.Close()
+	ok = true
+	for {
+		select {
+		case <-r.stop:
+			return false
+		default:
+		}
+		e, more, err := list.Next()
+		if err != nil || !more {
+			return ok
+		}
+		for _, prefix := range []string{tmpPrefix, delPrefix} {
+			if rest, ok := strings.CutPrefix(e.Name, prefix); ok && !strings.HasPrefix(rest, r.session) {
+				r.sweep(d, e.Name)
+			}
+		}
+		name, stored, shown := r.plainName(d, e.Name)
+		if !shown || stored == nil {
+			continue
+		}
+		ok = r.recoverEntry(n, d, name, stored) && ok
+	}
+}
+
+func (r *Root) recoverEntry(parent *node, d *dir, name string, stored *names.Stored) bool {
+	var st unix.Stat_t
+	r.tree.RLock()
+	unsettled, err := r.findStored(parent, d, name, stored, &st)
+	kind := st.Mode & unix.S_IFMT
+	if err == nil && kind == unix.S_IFREG {
+		unsettled, err = r.verifyFile(d, &nameRef{parent, name, *stored})
+	}
+	r.tree.RUnlock()
+	if err != nil || kind != unix.S_IFDIR && !unsettled {
+		return true
+	}
+	r.tree.Lock()
+	n := r.internLocked(parent, name, *stored, &st, 1)
+	r.tree.Unlock()
+	defer r.Forget(n.id, 1)
+	if kind == unix.S_IFDIR {
+		return r.recoverDir(n)
+	}
+	f, err := r.hold(n, accessRead)
+	if err != nil {
+		return !keyRefused(err)
+	}
+	r.letGo(f)
+	return true
+}
+
+// keyRefused tells a file that could not be checked from one that failed.
+func keyRefused(err error) bool {
+	var refusal *kmsapi.Error
+	return errors.As(err, &refusal) || errors.Is(err, errKeyService)
+}
+
+// sweep removes what a crash left half made or half removed.
+func (r *Root) sweep(d *dir, name string) {
+	if backing.Unlink(d.fd, name) == nil {
+		return
+	}
+	fd, err := backing.OpenDir(d.fd, name)
+	if err != nil {
+		return
+	}
+	defer backing.Close(fd)
+	own, err := r.ownEntries(fd)
+	if err != nil {
+		return
+	}
+	for _, entry := range own {
+		_ = backing.Unlink(fd, entry)
+	}
+	_ = backing.Rmdir(d.fd, name)
+}

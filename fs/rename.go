@@ -1,0 +1,319 @@
+package fs
+
+import (
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs/internal/backing"
+	"kmsfs.dev/kmsfs/fs/internal/format"
+)
+
+// A rename moves an object, and then its binding must follow. Between the two
+// a name record at the new name vouches for the object, so that a crash leaves
+// either the old state or the new one:
+//
+//	authorize     the key service re-wraps the file's key to the new path
+//	record        kmsfs.ln.<new name> = {object, counter, new wrapped key}
+//	renameat2     the move itself, atomic
+//	rebind        header or directory record: new parent, tag, counter+1
+//	forget        the record goes: at once for a directory, whose record is
+//	              journaled in order; after a barrier for a file, whose header
+//	              is not
+//
+// Symlinks, special files and further hard links have no binding that could
+// follow; for them the record stays.
+
+// Rename implements fuse.RawFileSystem.
+func (r *Root) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName string) fuse.Status {
+	r.touch()
+	from, to := r.node(in.NodeId), r.node(in.Newdir)
+	if from == nil || to == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	if r.opts.ReadOnly {
+		return fuse.EROFS
+	}
+	if in.Flags&^(unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE) != 0 {
+		return fuse.EINVAL
+	}
+	return status(r.rename(from, oldName, to, newName, uint(in.Flags)))
+}
+
+// move is one object's part in a rename: from one place to another.
+type move struct {
+	n        *node
+	from, to nameRef
+	st       unix.Stat_t
+	file     *file             // regular files, held
+	bound    bool              // its own binding will follow
+	entry    *format.NameEntry // vouches for it at the new name
+}
+
+func (r *Root) rename(fromDir *node, oldName string, toDir *node, newName string, flags uint) error {
+	a := &move{from: nameRef{parent: fromDir, name: oldName}, to: nameRef{parent: toDir, name: newName}}
+	moves := []*move{a}
+	if flags&unix.RENAME_EXCHANGE != 0 {
+		moves = append(moves, &move{from: nameRef{parent: toDir, name: newName}, to: nameRef{parent: fromDir, name: oldName}})
+	}
+	for _, m := range moves {
+		if err := r.findMove(m); err != nil {
+			r.endMoves(moves)
+			return err
+		}
+	}
+	defer r.endMoves(moves)
+	lockNodes(moves)
+	defer unlockNodes(moves)
+	defer func() {
+		for _, m := range moves {
+			if m.file != nil {
+				r.letGoLocked(m.n, m.file)
+			}
+		}
+	}()
+	for _, m := range moves {
+		if err := r.prepareMove(m); err != nil {
+			return err
+		}
+	}
+	if err := r.moveNames(moves, flags); err != nil {
+		return err
+	}
+	for _, m := range moves {
+		if m.file != nil && m.bound {
+			if r.conf.Keys == format.KeysPath {
+				m.file.wrapped, m.file.path = m.entry.Wrapped, m.entry.Path
+			}
+			// The name has moved; a failure here is not the rename's. The
+			// record at the new name stays and vouches for the file.
+			if err := r.rebind(m.file, &m.to); err != nil {
+				r.log.Warn("could not rewrite a moved file's header; its name record stays", "ino", m.n.ino, "err", err)
+			}
+		}
+	}
+	return nil
+}
+
+// findMove finds the node that moves and keeps it alive.
+func (r *Root) findMove(m *move) error {
+	n, err := r.lookup(m.from.parent, m.from.name, 1, &m.st)
+	if err != nil {
+		return err
+	}
+	m.n = n
+	r.tree.RLock()
+	defer r.tree.RUnlock()
+	for _, ref := range []*nameRef{&m.from, &m.to} {
+		d, err := r.acquire(ref.parent)
+		if err != nil {
+			return err
+		}
+		ref.stored, err = r.names.Encrypt(d.id, ref.name)
+		r.release1(d)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Root) endMoves(moves []*move) {
+	for _, m := range moves {
+		if m.n != nil {
+			r.Forget(m.n.id, 1)
+		}
+	}
+}
+
+// lockNodes locks what moves, in the order of node ids.
+func lockNodes(moves []*move) {
+	if len(moves) == 2 && moves[1].n.id < moves[0].n.id {
+		moves[1].n.mu.Lock()
+		moves[0].n.mu.Lock()
+		return
+	}
+	for i, m := range moves {
+		if i == 0 || m.n != moves[0].n {
+			m.n.mu.Lock()
+		}
+	}
+}
+
+func unlockNodes(moves []*move) {
+	for i, m := range moves {
+		if i == 0 || m.n != moves[0].n {
+			m.n.mu.Unlock()
+		}
+	}
+}
+
+// prepareMove works out the entry that vouches for m at its new name. For a
+// file the key service is asked here. Holds: n.mu.
+func (r *Root) prepareMove(m *move) error {
+	switch m.st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return r.prepareFile(m)
+	case unix.S_IFDIR:
+		r.tree.RLock()
+		defer r.tree.RUnlock()
+		d, err := r.acquire(m.n) // verifies it before it moves
+		if err != nil {
+			return err
+		}
+		m.entry = &format.NameEntry{ID: d.id, Kind: format.KindDir, CounterMin: d.counter, CounterMax: d.counter}
+		m.bound = true
+		r.release1(d)
+		return nil
+	}
+	r.tree.RLock()
+	defer r.tree.RUnlock()
+	var err error
+	m.entry, err = r.entryAt(&m.from)
+	return err
+}
+
+func (r *Root) prepareFile(m *move) error {
+	f, err := r.holdLocked(m.n, accessHeader)
+	if err != nil {
+		return err
+	}
+	m.file = f
+	if err := f.flush(); err != nil {
+		return err
+	}
+	r.tree.RLock()
+	path := contextOf(m.to.pathLocked())
+	d, err := r.acquire(m.from.parent)
+	if err == nil {
+		m.bound = f.hdr.Parent == d.id && f.hdr.Tag == m.from.stored.Tag
+		r.release1(d)
+	}
+	r.tree.RUnlock()
+	if err != nil {
+		return err
+	}
+	wrapped, err := r.keys.rewrap(f.wrapped, f.path, path)
+	if err != nil {
+		return err
+	}
+	if !r.keys.bindsPath() {
+		path = f.path
+	}
+	m.entry = f.permanentEntry()
+	if r.conf.Keys == format.KeysPath {
+		m.entry.Wrapped, m.entry.Path = wrapped, path
+	}
+	if m.bound && format.PathFits(len(wrapped), path) {
+		// The record covers the header as it may be on disk: with any counter
+		// since the last barrier, in which no older record was dropped.
+		m.entry.Permanent = false
+		m.entry.CounterMin, m.entry.CounterMax = f.durableCounter(), f.hdr.Counter
+	}
+	return nil
+}
+
+// moveNames is the rename proper, under the tree lock: records, renameat2,
+// and the tree's own picture of it.
+func (r *Root) moveNames(moves []*move, flags uint) error {
+	a := moves[0]
+	r.tree.Lock()
+	defer r.tree.Unlock()
+	from, err := r.acquire(a.from.parent)
+	if err != nil {
+		return err
+	}
+	defer r.release1(from)
+	to, err := r.acquire(a.to.parent)
+	if err != nil {
+		return err
+	}
+	defer r.release1(to)
+
+	var old unix.Stat_t // what the rename replaces
+	replaces := backing.Stat(to.fd, a.to.stored.Name, &old) == nil
+	switch {
+	case replaces && flags&unix.RENAME_NOREPLACE != 0:
+		return unix.EEXIST
+	case replaces && flags == 0 && old.Ino == a.st.Ino:
+		return nil // two names of one object: rename(2) does nothing
+	case flags&unix.RENAME_EXCHANGE != 0 && !replaces:
+		return unix.ENOENT
+	}
+	for _, m := range moves {
+		d := to
+		if m != a {
+			d = from
+		}
+		if err := r.putSidecar(d, &m.to.stored); err != nil {
+			return err
+		}
+		if err := r.putNameEntry(d, &m.to.stored, m.entry); err != nil {
+			return err
+		}
+	}
+	if replaces && flags == 0 && old.Mode&unix.S_IFMT == unix.S_IFDIR {
+		if a.st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			return unix.EISDIR
+		}
+		// The backing directory holds its record and so is never empty.
+		if err := r.removeDir(to, a.to.stored.Name); err != nil {
+			return err
+		}
+	}
+	if err := backing.Rename(from.fd, a.from.stored.Name, to.fd, a.to.stored.Name, flags); err != nil {
+		return err
+	}
+	r.settle.dirty.Store(true)
+
+	if flags&unix.RENAME_EXCHANGE == 0 {
+		r.removeNameRecord(from, &a.from.stored)
+		r.dropSidecar(from, &a.from.stored)
+		if replaces {
+			r.nameGoneLocked(a.to.parent, a.to.stored.Name, &old)
+		}
+	}
+	for _, m := range moves {
+		r.dropNameLocked(m.n, m.from.parent, m.from.stored.Name)
+	}
+	for _, m := range moves {
+		m.n.addNameLocked(m.to.parent, m.to.name, m.to.stored)
+	}
+	for _, m := range moves {
+		d := to
+		if m != a {
+			d = from
+		}
+		if m.n.isDir() {
+			if err := r.rebindDir(m, d); err != nil {
+				r.log.Warn("could not rewrite a moved directory's record; its name record stays", "ino", m.n.ino, "err", err)
+			}
+		} else if m.file != nil && !m.bound {
+			m.file.moveRecord(m)
+		}
+	}
+	return nil
+}
+
+// moveRecord notes where a file that lives by its name record has gone.
+func (f *file) moveRecord(m *move) {
+	f.at = m.to
+	if f.r.conf.Keys == format.KeysPath {
+		f.wrapped, f.path, f.viaRecord = m.entry.Wrapped, m.entry.Path, true
+	}
+}
+
+// rebindDir writes a moved directory's record anew; then the name record has
+// done its work. One symlink replaced, however much is below. Holds: tree.
+func (r *Root) rebindDir(m *move, to *dir) error {
+	d, err := r.acquire(m.n)
+	if err != nil {
+		return err
+	}
+	defer r.release1(d)
+	d.counter++
+	if err := r.writeDirRecord(d.fd, d.recordOf(to.id, m.to.stored.Tag)); err != nil {
+		return err
+	}
+	r.removeNameRecord(to, &m.to.stored)
+	return nil
+}

@@ -1,0 +1,156 @@
+package fs
+
+import (
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs/internal/backing"
+	"kmsfs.dev/kmsfs/fs/internal/names"
+)
+
+// Unlink implements fuse.RawFileSystem. It asks nothing of the content: what
+// is damaged or was never written can still be removed.
+func (r *Root) Unlink(_ <-chan struct{}, header *fuse.InHeader, name string) fuse.Status {
+	r.touch()
+	parent := r.node(header.NodeId)
+	if parent == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	if r.opts.ReadOnly {
+		return fuse.EROFS
+	}
+	return status(r.unlink(parent, name))
+}
+
+func (r *Root) unlink(parent *node, name string) error {
+	r.tree.Lock()
+	defer r.tree.Unlock()
+	d, err := r.acquire(parent)
+	if err != nil {
+		return err
+	}
+	defer r.release1(d)
+	stored, err := r.names.Encrypt(d.id, name)
+	if err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := backing.Stat(d.fd, stored.Name, &st); err != nil {
+		return err
+	}
+	if err := backing.Unlink(d.fd, stored.Name); err != nil {
+		return err
+	}
+	r.removeNameRecord(d, &stored)
+	r.dropSidecar(d, &stored)
+	r.nameGoneLocked(parent, stored.Name, &st)
+	r.settle.dirty.Store(true)
+	return nil
+}
+
+// nameGoneLocked updates the tree after an object lost a name. st is what it
+// was before. Holds: tree.
+func (r *Root) nameGoneLocked(parent *node, stored string, st *unix.Stat_t) {
+	n := r.byIno[st.Ino]
+	if n == nil || !n.hasNameLocked(parent, stored) {
+		return
+	}
+	if st.Nlink <= 1 || n.isDir() {
+		// The inode number may be reused from now on.
+		delete(r.byIno, n.ino)
+		st.Nlink = 0
+		n.gone = st
+	}
+	r.dropNameLocked(n, parent, stored)
+}
+
+// Rmdir implements fuse.RawFileSystem.
+func (r *Root) Rmdir(_ <-chan struct{}, header *fuse.InHeader, name string) fuse.Status {
+	r.touch()
+	parent := r.node(header.NodeId)
+	if parent == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	if r.opts.ReadOnly {
+		return fuse.EROFS
+	}
+	return status(r.rmdir(parent, name))
+}
+
+func (r *Root) rmdir(parent *node, name string) error {
+	r.tree.Lock()
+	defer r.tree.Unlock()
+	d, err := r.acquire(parent)
+	if err != nil {
+		return err
+	}
+	defer r.release1(d)
+	stored, err := r.names.Encrypt(d.id, name)
+	if err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := backing.Stat(d.fd, stored.Name, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return unix.ENOTDIR
+	}
+	if err := r.removeDir(d, stored.Name); err != nil {
+		return err
+	}
+	r.removeNameRecord(d, &stored)
+	r.dropSidecar(d, &stored)
+	r.nameGoneLocked(parent, stored.Name, &st)
+	r.settle.dirty.Store(true)
+	return nil
+}
+
+// removeDir removes the empty directory stored: moved aside first, so that it
+// is there whole or not at all, then taken apart.
+func (r *Root) removeDir(d *dir, stored string) error {
+	fd, err := backing.OpenDir(d.fd, stored)
+	if err != nil {
+		return err
+	}
+	defer backing.Close(fd)
+	own, err := r.ownEntries(fd)
+	if err != nil {
+		return err
+	}
+	tmp := r.tempName(delPrefix)
+	if err := backing.Rename(d.fd, stored, d.fd, tmp, 0); err != nil {
+		return err
+	}
+	for _, entry := range own {
+		_ = backing.Unlink(fd, entry)
+	}
+	if err := backing.Rmdir(d.fd, tmp); err != nil {
+		r.log.Warn("could not take apart a removed directory", "ciphertext", tmp, "err", err)
+	}
+	return nil
+}
+
+// ownEntries lists what the format itself keeps in a directory; ENOTEMPTY if
+// there is anything else.
+func (r *Root) ownEntries(fd int) ([]string, error) {
+	list, err := backing.NewLister(fd)
+	if err != nil {
+		return nil, err
+	}
+	defer list.Close()
+	var own []string
+	for {
+		e, ok, err := list.Next()
+		if err != nil || !ok {
+			return own, err
+		}
+		switch {
+		case e.Name == "." || e.Name == "..":
+		case names.IsReserved(e.Name):
+			own = append(own, e.Name)
+		default:
+			return nil, unix.ENOTEMPTY
+		}
+	}
+}

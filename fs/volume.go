@@ -1,0 +1,378 @@
+package fs
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs/internal/backing"
+	"kmsfs.dev/kmsfs/fs/internal/content"
+	"kmsfs.dev/kmsfs/fs/internal/format"
+	"kmsfs.dev/kmsfs/fs/internal/names"
+	"kmsfs.dev/kmsfs/internal/secret"
+	"kmsfs.dev/kmsfs/keysvc/kmsapi"
+)
+
+// The reserved names of the volume's root directory.
+const (
+	configName  = "kmsfs.conf"
+	settledName = "kmsfs.settled"
+	dirName     = "kmsfs.dir"
+	tmpPrefix   = "kmsfs.new." // half-made objects, swept away
+	delPrefix   = "kmsfs.del." // half-removed directories, swept away
+)
+
+// Errors that callers branch on.
+var (
+	ErrNotVolume  = errors.New("not a kmsfs ciphertext directory")
+	ErrInUse      = errors.New("volume is mounted already")
+	ErrNotEmpty   = errors.New("directory is not empty")
+	errMisplaced  = errors.New("object does not belong here")
+	errNoSettled  = errors.New("the record " + settledName + " is missing or does not verify; somebody removed or changed it behind the filesystem (kmsfs fsck --repair rebuilds it after checking every file)")
+	errBadRootDir = errors.New("the root directory's record does not verify")
+)
+
+// Options of an open volume.
+type Options struct {
+	Keys     KeyService   // required
+	ReadOnly bool         // no byte of the ciphertext directory changes
+	Logger   *slog.Logger // nil: slog.Default()
+
+	// KeyCacheTTL bounds how long an open file vouches for its key: a later
+	// open of the same file asks the key service again. 0 asks on every open.
+	KeyCacheTTL time.Duration
+
+	// BarrierInterval is the time between barriers while there are changes;
+	// 0 means 30 seconds.
+	BarrierInterval time.Duration
+
+	// IdleUnmount unmounts after this time without a request and without an
+	// open file or directory; 0 never does.
+	IdleUnmount time.Duration
+}
+
+// Root is one open volume: the implementation of fuse.RawFileSystem.
+type Root struct {
+	fuse.RawFileSystem // answers ENOSYS to what is not implemented
+
+	opts   Options
+	log    *slog.Logger
+	path   string // of the ciphertext directory, for messages
+	conf   *format.Config
+	lock   *os.File // kmsfs.conf, flocked
+	rootfd int      // O_PATH handle of the ciphertext directory
+	dev    uint64
+
+	names  *names.Cipher
+	sealer *format.Sealer
+	keys   *keyring
+	volKey *secret.Buffer
+
+	alg  content.Algorithm
+	geom content.Geometry
+
+	// tree guards every node's names, lookups and refs and the two maps. It is
+	// held, shared, while a *at call uses a directory handle and stored name
+	// together, so that a rename cannot slip between.
+	tree   sync.RWMutex
+	byID   map[uint64]*node
+	byIno  map[uint64]*node
+	nextID uint64
+	root   *node
+
+	fds     fdCache
+	handles handleTable
+
+	settle  settler
+	lenient struct { // generations that a crash may have left unsettled
+		from, to uint64 // [from, to); empty after a clean unmount
+	}
+
+	recovered atomic.Bool // the files of a crashed session have been checked
+
+	session  string // part of every temporary name of this session
+	server   *fuse.Server
+	activity atomic.Int64 // unix nanoseconds of the last request
+	stop     chan struct{}
+	stopped  sync.WaitGroup
+	closed   sync.Once
+}
+
+// CreateOptions of a new volume.
+type CreateOptions struct {
+	Keys      KeyService
+	KMSKey    string // key ARN
+	KeyMode   KeyMode
+	Context   ContextMode
+	Algorithm string // format.AlgorithmAES256GCM or AlgorithmXChaCha20Poly1305
+}
+
+// The choices of a volume; their values are what its configuration says.
+type (
+	KeyMode     = format.KeyMode
+	ContextMode = format.ContextMode
+)
+
+// Config tells what a volume's configuration file says; see ReadConfig.
+type Config = format.Config
+
+// ReadConfig reads and parses a volume's configuration. Its MAC is verified
+// only by Open, which has the volume key.
+func ReadConfig(dir string) (*Config, error) {
+	data, err := os.ReadFile(filepath.Join(dir, configName))
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("%s: %w (no %s in it; kmsfs init makes one)", dir, ErrNotVolume, configName)
+		}
+		return nil, err
+	}
+	conf, err := format.ParseConfig(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, configName), err)
+	}
+	return conf, nil
+}
+
+// Create makes a volume of the empty directory dir.
+func Create(ctx context.Context, dir string, o CreateOptions) (*Config, error) {
+	if ents, err := os.ReadDir(dir); err != nil {
+		return nil, err
+	} else if len(ents) > 0 {
+		return nil, fmt.Errorf("%s: %w", dir, ErrNotEmpty)
+	}
+	conf := format.NewConfig(o.KMSKey, o.KeyMode, o.Context, o.Algorithm, time.Now())
+	volKey, err := makeVolumeKey(ctx, o.Keys, conf)
+	if err != nil {
+		return nil, err
+	}
+	defer volKey.Free()
+	sealer, err := format.NewSealer(volKey.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	defer sealer.Wipe()
+	data, err := conf.Seal(volKey.Bytes())
+	if err != nil {
+		return nil, err
+	}
+
+	fd, err := backing.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer backing.Close(fd)
+	var id names.ID
+	rand.Read(id[:])
+	if err := backing.Symlink(fd, dirName, sealer.SealDir(&format.DirRecord{ID: id})); err != nil {
+		return nil, err
+	}
+	if err := backing.Symlink(fd, settledName, sealer.SealSettled(id, &format.SettledRecord{Settled: 1, Next: 1})); err != nil {
+		return nil, err
+	}
+	// The configuration comes last and whole: without it this is no volume.
+	if err := writeDurably(fd, configName, data); err != nil {
+		return nil, err
+	}
+	return conf, nil
+}
+
+func makeVolumeKey(ctx context.Context, svc KeyService, conf *format.Config) (*secret.Buffer, error) {
+	res, err := one(ctx, svc, kmsapi.BatchItem{
+		Op: kmsapi.OpGenerateDataKey, KeyID: conf.KMSKey, NumberOfBytes: volumeKeySize,
+		EncryptionContext: volumeContext(conf),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make volume key under %s: %w", conf.KMSKey, err)
+	}
+	defer secret.Wipe(res.Plaintext)
+	if len(res.Plaintext) != volumeKeySize {
+		return nil, fmt.Errorf("key service returned a volume key of %d bytes, want %d", len(res.Plaintext), volumeKeySize)
+	}
+	conf.WrappedVolumeKey = res.CiphertextBlob
+	conf.KMSKey = res.KeyID // the ARN, however the key was named
+	return secret.From(res.Plaintext)
+}
+
+// writeDurably creates name with the given content so that a crash leaves all
+// of it or nothing: temporary file, fsync, rename, fsync of the directory.
+func writeDurably(dirfd int, name string, data []byte) error {
+	tmp := tmpPrefix + rand.Text()
+	fd, err := backing.Open(dirfd, tmp, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer backing.Close(fd)
+	if err = backing.Pwrite(fd, data, 0); err == nil {
+		err = backing.Sync(fd)
+	}
+	if err == nil {
+		err = backing.Rename(dirfd, tmp, dirfd, name, 0)
+	}
+	if err != nil {
+		_ = backing.Unlink(dirfd, tmp)
+		return err
+	}
+	return backing.SyncDir(dirfd)
+}
+
+// Open unlocks the volume in dir. It holds a lock on it until Close: one
+// worker per volume, since node caches and the settling generations assume it.
+func Open(ctx context.Context, dir string, o Options) (_ *Root, err error) {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.BarrierInterval == 0 {
+		o.BarrierInterval = 30 * time.Second
+	}
+	conf, err := ReadConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	r := &Root{
+		RawFileSystem: fuse.NewDefaultRawFileSystem(),
+		opts:          o, log: o.Logger.With("volume", conf.Volume), path: dir, conf: conf,
+		byID: map[uint64]*node{}, byIno: map[uint64]*node{}, nextID: fuse.FUSE_ROOT_ID,
+		rootfd: -1, stop: make(chan struct{}), session: rand.Text(),
+	}
+	defer func() {
+		if err != nil {
+			r.release()
+		}
+	}()
+	if r.lock, err = lockVolume(dir, o.ReadOnly); err != nil {
+		return nil, err
+	}
+	if r.volKey, err = openVolumeKey(ctx, o.Keys, conf); err != nil {
+		return nil, err
+	}
+	if err = conf.Verify(r.volKey.Bytes()); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, configName), err)
+	}
+	if err = r.unlock(); err != nil {
+		return nil, err
+	}
+	if r.rootfd, err = backing.OpenRoot(dir); err != nil {
+		return nil, err
+	}
+	if err = r.openRootDir(); err != nil {
+		return nil, err
+	}
+	if err = r.startSession(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// lockVolume takes the volume's lock: shared for readers, exclusive for a writer.
+func lockVolume(dir string, readOnly bool) (*os.File, error) {
+	f, err := os.Open(filepath.Join(dir, configName))
+	if err != nil {
+		return nil, err
+	}
+	how := unix.LOCK_EX
+	if readOnly {
+		how = unix.LOCK_SH
+	}
+	if err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB); err != nil {
+		f.Close()
+		if err == unix.EWOULDBLOCK {
+			return nil, fmt.Errorf("%s: %w", dir, ErrInUse)
+		}
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	return f, nil
+}
+
+// unlock derives everything that hangs from the volume key.
+func (r *Root) unlock() (err error) {
+	if r.sealer, err = format.NewSealer(r.volKey.Bytes()); err != nil {
+		return err
+	}
+	if r.names, err = r.sealer.Names(); err != nil {
+		return err
+	}
+	if r.keys, err = newKeyring(r.opts.Keys, r.conf, r.sealer, r.volKey.Bytes()); err != nil {
+		return err
+	}
+	r.alg = content.Algorithm(r.conf.AlgorithmID())
+	r.geom, err = content.GeometryFor(r.alg, content.GeometryKind(r.conf.GeometryID()))
+	return err
+}
+
+// openRootDir verifies the root directory and makes its node.
+func (r *Root) openRootDir() error {
+	var st unix.Stat_t
+	if err := backing.Stat(r.rootfd, ".", &st); err != nil {
+		return err
+	}
+	r.dev = st.Dev
+	target, err := backing.Readlink(r.rootfd, dirName)
+	if err != nil {
+		return fmt.Errorf("%w: %v", errBadRootDir, err)
+	}
+	rec, err := r.sealer.OpenDir(target)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errBadRootDir, err)
+	}
+	if rec.Parent != (names.ID{}) || rec.Tag != (names.Tag{}) {
+		return fmt.Errorf("%w: it belongs to another directory", errBadRootDir)
+	}
+	r.fds.init()
+	r.root = r.newNode(&st)
+	r.root.lookups = 1 // the kernel never forgets the root
+	r.root.dir.fd = r.rootfd
+	r.root.dir.adopt(rec)
+	return nil
+}
+
+// Volume is the volume's id.
+func (r *Root) Volume() string { return r.conf.Volume }
+
+// Config is the volume's configuration.
+func (r *Root) Config() *Config { return r.conf }
+
+// Close ends the session: everything written is made durable, the volume is
+// marked settled, keys are wiped, the lock is released. Call it after the
+// mount is gone.
+func (r *Root) Close() error {
+	var err error
+	r.closed.Do(func() {
+		close(r.stop)
+		r.stopped.Wait()
+		err = r.endSession()
+		r.release()
+	})
+	return err
+}
+
+func (r *Root) release() {
+	r.fds.closeAll()
+	if r.rootfd >= 0 {
+		backing.Close(r.rootfd)
+		r.rootfd = -1
+	}
+	if r.names != nil {
+		r.names.Wipe()
+	}
+	if r.sealer != nil {
+		r.sealer.Wipe()
+	}
+	r.volKey.Free()
+	if r.lock != nil {
+		r.lock.Close()
+	}
+}
+
+// tempName is a name that no two objects share, and that tells whether it is
+// this session's.
+func (r *Root) tempName(prefix string) string { return prefix + r.session + rand.Text() }

@@ -1,0 +1,214 @@
+package fs
+
+import (
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs/internal/backing"
+	"kmsfs.dev/kmsfs/fs/internal/content"
+	"kmsfs.dev/kmsfs/fs/internal/format"
+)
+
+// Write implements fuse.RawFileSystem.
+func (r *Root) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
+	r.touch()
+	h := r.handles.get(in.Fh)
+	if h == nil || h.file == nil {
+		return 0, fuse.EBADF
+	}
+	f := h.file
+	if in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0 {
+		if err := r.killPriv(f); err != nil {
+			return 0, status(err)
+		}
+	}
+	if err := r.dropCapability(f); err != nil {
+		return 0, status(err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.writeLocked(data, int64(in.Offset)); err != nil {
+		return 0, status(err)
+	}
+	return uint32(len(data)), fuse.OK
+}
+
+// writeLocked writes data at off, growing the file, with a hole in between
+// where off lies behind its end. On error the file is as long as before.
+func (f *file) writeLocked(data []byte, off int64) error {
+	if len(data) == 0 {
+		return nil
+	}
+	geom := &f.r.geom
+	end := off + int64(len(data))
+	if off < 0 || end > content.MaxLength {
+		return unix.EFBIG
+	}
+	if f.fd < 0 || f.readonly {
+		return unix.EBADF
+	}
+	oldLast, oldUsed := geom.FinalPage(f.length)
+	first, _ := geom.Locate(off)
+	last, _ := geom.Locate(end - 1)
+	newLen := max(f.length, end)
+	newLast, _ := geom.FinalPage(newLen)
+
+	start := first
+	if newLast > oldLast {
+		f.r.settle.shape.RLock()
+		defer f.r.settle.shape.RUnlock()
+		if err := f.unsettle(f.length); err != nil {
+			return err
+		}
+		// The page that was the last must become a full one. It goes out in
+		// the same write where the new data adjoins.
+		if first > oldLast+1 {
+			f.addHole(format.Extent{First: oldLast + 1, Count: first - oldLast - 1})
+			if err := f.writePages(nil, 0, oldLast, oldLast, newLen); err != nil {
+				return f.undoGrowth(oldLast, oldUsed, err)
+			}
+		} else if first > oldLast {
+			start = oldLast
+		}
+	}
+	if f.hdrDirty && start > 0 && !f.fresh {
+		if err := f.writeHeader(); err != nil {
+			return f.undoGrowth(oldLast, oldUsed, err)
+		}
+	}
+	if err := f.writePages(data, off, start, last, newLen); err != nil {
+		return f.undoGrowth(oldLast, oldUsed, err)
+	}
+	size := max(f.size, (last+1)*content.PageSize)
+	if want := geom.BackingSize(newLen); want != size {
+		if err := backing.Truncate(f.fd, want); err != nil {
+			return f.undoGrowth(oldLast, oldUsed, err)
+		}
+		size = want
+	}
+	f.size = size
+	f.setLength(newLen)
+	f.r.settle.dirty.Store(true)
+	f.noteFilled(start, last)
+	return nil
+}
+
+// writePages seals and writes pages first to last in one go, with data laid
+// over them at offset off and zeros where nothing was. newLen decides which
+// page is final.
+func (f *file) writePages(data []byte, off, first, last, newLen int64) error {
+	geom := &f.r.geom
+	final, finalUsed := geom.FinalPage(newLen)
+	buf := getPages(int(last - first + 1))
+	defer putPages(buf)
+	scratch := getPages(1)
+	defer putPages(scratch)
+	end := off + int64(len(data))
+	var plain []byte
+	for p := first; p <= last; p++ {
+		size, at := geom.DataIn(p), geom.Start(p)
+		used := size
+		if p == final {
+			used = finalUsed
+		}
+		lo := min(max(off-at, 0), int64(size))
+		hi := max(min(end-at, int64(size)), lo)
+		if lo == 0 && hi >= int64(used) {
+			plain = data[at-off:][:used]
+		} else {
+			if err := f.loadPage(scratch, p); err != nil {
+				return err
+			}
+			if lo < hi {
+				copy(scratch[lo:hi], data[at+lo-off:])
+			}
+			plain = scratch[:used]
+		}
+		page := buf[(p-first)*content.PageSize:][:content.PageSize]
+		if err := f.seal(page, p, plain, p == final); err != nil {
+			return err
+		}
+	}
+	if first == 0 {
+		if f.fresh {
+			f.hdr.Generation = f.r.settle.gen.Load()
+		}
+		if err := f.r.sealer.MarshalHeader(buf[:format.HeaderSize], f.hdr); err != nil {
+			return err
+		}
+		f.first = nil
+	}
+	if err := backing.Pwrite(f.fd, buf, first*content.PageSize); err != nil {
+		f.dropTail()
+		return err
+	}
+	if first == 0 {
+		f.fresh, f.hdrDirty = false, false
+	}
+	// Only a partial last page will be asked for again soon.
+	if end < geom.Start(last)+int64(geom.DataIn(last)) {
+		f.setTail(last, plain)
+	} else if f.tail.data != nil && f.tail.page >= first && f.tail.page <= last {
+		f.dropTail()
+	}
+	return nil
+}
+
+// undoGrowth puts the end of the file back after a failed write, so that an
+// error from a full disk leaves a sound file. It returns cause.
+func (f *file) undoGrowth(last int64, used int, cause error) error {
+	if f.fresh {
+		return cause // nothing on disk yet
+	}
+	f.dropTail()
+	page := getPages(1)
+	defer putPages(page)
+	plain := getPages(1)
+	defer putPages(plain)
+	size := f.r.geom.DataIn(last)
+	// What is on disk for the old final page is the old version or the new,
+	// full one; both begin with the bytes that count.
+	n, err := backing.Pread(f.fd, page, last*content.PageSize)
+	if err == nil {
+		clear(page[n:])
+		_, _, err = f.cipher.Open(plain[:size], page, last, f.hdr.Epoch)
+	}
+	if err == nil {
+		err = f.seal(page, last, plain[:used], true)
+	}
+	if err == nil && last == 0 {
+		err = f.r.sealer.MarshalHeader(page[:format.HeaderSize], f.hdr)
+	}
+	if err == nil {
+		err = backing.Pwrite(f.fd, page, last*content.PageSize)
+	}
+	if err == nil {
+		f.size = f.r.geom.BackingSize(f.length)
+		err = backing.Truncate(f.fd, f.size)
+	}
+	if err != nil {
+		f.r.log.Error("could not put a file's end back after a failed write; remounting checks it", "ino", f.n.ino, "err", err)
+	}
+	return cause
+}
+
+// unsettle makes sure that the header says, durably, that the file's shape is
+// being changed in this generation, and down to which length it was known
+// durable: no more than limit. Holds: f.mu, settle.shape.
+func (f *file) unsettle(limit int64) error {
+	s, h := &f.r.settle, f.hdr
+	s.dirty.Store(true)
+	gen := s.gen.Load()
+	if f.fresh || h.Generation == gen && int64(h.Durable) <= limit {
+		return nil
+	}
+	durable := int64(h.Durable)
+	if h.Generation < s.settled.Load() {
+		durable = f.length // all of it was settled by a barrier
+	}
+	h.Generation, h.Durable = gen, uint64(min(durable, limit))
+	if err := f.writeHeader(); err != nil {
+		return err
+	}
+	return backing.Datasync(f.fd)
+}

@@ -1,0 +1,382 @@
+package fs
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs/internal/backing"
+	"kmsfs.dev/kmsfs/fs/internal/format"
+	"kmsfs.dev/kmsfs/fs/internal/names"
+	"kmsfs.dev/kmsfs/fs/internal/posixacl"
+)
+
+// All extended attributes of an object lie sealed in one backing attribute, so
+// that none can be swapped, dropped or added by itself. A flag in the header
+// or directory record says that the attribute must be there.
+const (
+	userXattr    = "user.kmsfs"    // of files and directories
+	trustedXattr = "trusted.kmsfs" // of the rest, which may not have user attributes
+
+	accessACL  = "system.posix_acl_access"
+	defaultACL = "system.posix_acl_default"
+	capability = "security.capability"
+)
+
+// xattrSpaces are the namespaces a local filesystem serves; the kernel has
+// checked who may use them.
+var xattrSpaces = []string{"user.", "trusted.", "security."}
+
+func servesXattr(name string) bool {
+	if name == accessACL || name == defaultACL {
+		return true
+	}
+	for _, space := range xattrSpaces {
+		if strings.HasPrefix(name, space) && len(name) > len(space) {
+			return true
+		}
+	}
+	return false
+}
+
+// loadXattrs returns n's attributes. Holds: n.mu.
+func (r *Root) loadXattrs(n *node) (format.XattrSet, error) {
+	if n.xattrs != nil {
+		return *n.xattrs, nil
+	}
+	var set format.XattrSet
+	var st unix.Stat_t
+	err := r.withObject(n, &st, func(o object) error {
+		id, promised, err := r.xattrOwner(n, o)
+		if err != nil {
+			return err
+		}
+		sealed, err := o.getXattr(xattrName(n))
+		switch {
+		case err == nil:
+			set, err = r.sealer.OpenXattrs(id, sealed)
+			if err != nil {
+				r.log.Warn("refused extended attributes that do not verify", "ino", n.ino, "err", err)
+			}
+			return err
+		case errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EOPNOTSUPP):
+			if promised {
+				r.log.Warn("extended attributes are missing", "ino", n.ino)
+				return unix.EIO
+			}
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.xattrs = &set
+	return set, nil
+}
+
+func xattrName(n *node) string {
+	if n.isDir() || n.isRegular() {
+		return userXattr
+	}
+	return trustedXattr
+}
+
+// xattrOwner finds the ID that n's attributes are sealed for, and whether
+// there must be some. Holds: n.mu, tree.
+func (r *Root) xattrOwner(n *node, o object) (id [16]byte, promised bool, err error) {
+	switch {
+	case n.isDir():
+		d, err := r.acquire(n)
+		if err != nil {
+			return id, false, err
+		}
+		defer r.release1(d)
+		return d.id, d.xattrs, nil
+	case n.isRegular():
+		if f := n.file.Load(); f != nil {
+			f.mu.RLock()
+			defer f.mu.RUnlock()
+			return f.hdr.FileID, f.hdr.HasXattrs, nil
+		}
+		h, err := r.peekHeader(o)
+		if errors.Is(err, format.ErrNeverWritten) {
+			return id, false, nil // there is nothing to be promised
+		}
+		if err != nil {
+			return id, false, err
+		}
+		return h.FileID, h.HasXattrs, nil
+	}
+	if len(n.names) == 0 {
+		return id, false, unix.ESTALE
+	}
+	e, err := r.entryAt(&n.names[0])
+	if err != nil {
+		return id, false, err
+	}
+	return e.ID, false, nil
+}
+
+// changeXattrs replaces n's attributes by what change makes of them.
+func (r *Root) changeXattrs(n *node, change func(format.XattrSet) (format.XattrSet, error)) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	set, err := r.loadXattrs(n)
+	if err != nil {
+		return err
+	}
+	next, err := change(set)
+	if err != nil {
+		return err
+	}
+	return r.replaceXattrs(n, next)
+}
+
+// replaceXattrs stores a set: the attribute first, then, if it is the first
+// one, the flag that promises it. Holds: n.mu.
+func (r *Root) replaceXattrs(n *node, set format.XattrSet) error {
+	var f *file
+	if n.isRegular() {
+		var err error
+		if f, err = r.holdLocked(n, accessHeader); err != nil {
+			return err
+		}
+		defer r.letGoLocked(n, f)
+		if f.readonly {
+			if err := f.makeWritable(); err != nil {
+				return err
+			}
+		}
+	}
+	var st unix.Stat_t
+	err := r.withObject(n, &st, func(o object) error {
+		id, promised, err := r.xattrOwner(n, o)
+		if err != nil {
+			return err
+		}
+		if err := r.storeXattrs(o, xattrName(n), id, set); err != nil {
+			return err
+		}
+		if promised || !n.isDir() {
+			return nil
+		}
+		d, err := r.acquire(n)
+		if err != nil {
+			return err
+		}
+		defer r.release1(d)
+		rec := d.recordOf(r.parentOf(n))
+		rec.HasXattrs = true
+		if err := r.writeDirRecord(d.fd, rec); err != nil {
+			return err
+		}
+		d.xattrs = true
+		return nil
+	})
+	if err == nil && f != nil {
+		f.mu.Lock()
+		if !f.hdr.HasXattrs {
+			f.hdr.HasXattrs = true
+			if !f.fresh {
+				err = f.writeHeaderQuietly()
+			}
+		}
+		f.mu.Unlock()
+	}
+	if err != nil {
+		return err
+	}
+	n.xattrs = &set
+	r.settle.dirty.Store(true)
+	return nil
+}
+
+// storeXattrs seals a set and writes it as o's backing attribute.
+func (r *Root) storeXattrs(o object, attr string, id [16]byte, set format.XattrSet) error {
+	sealed, err := r.sealer.SealXattrs(id, set)
+	if err != nil {
+		return unix.ENOSPC // larger than any backing attribute can be
+	}
+	err = o.setXattr(attr, sealed)
+	if err == unix.ERANGE || err == unix.E2BIG {
+		return unix.ENOSPC
+	}
+	return err
+}
+
+// GetXAttr implements fuse.RawFileSystem.
+func (r *Root) GetXAttr(_ <-chan struct{}, header *fuse.InHeader, attr string, dest []byte) (uint32, fuse.Status) {
+	r.touch()
+	n := r.node(header.NodeId)
+	if n == nil {
+		return 0, fuse.Status(unix.ESTALE)
+	}
+	if !servesXattr(attr) {
+		return 0, fuse.Status(unix.EOPNOTSUPP)
+	}
+	n.mu.Lock()
+	set, err := r.loadXattrs(n)
+	n.mu.Unlock()
+	if err != nil {
+		return 0, status(err)
+	}
+	value, ok := set.Get(attr)
+	if !ok {
+		return 0, fuse.ENODATA
+	}
+	if len(dest) < len(value) {
+		return uint32(len(value)), fuse.ERANGE
+	}
+	return uint32(copy(dest, value)), fuse.OK
+}
+
+// ListXAttr implements fuse.RawFileSystem.
+func (r *Root) ListXAttr(_ <-chan struct{}, header *fuse.InHeader, dest []byte) (uint32, fuse.Status) {
+	r.touch()
+	n := r.node(header.NodeId)
+	if n == nil {
+		return 0, fuse.Status(unix.ESTALE)
+	}
+	n.mu.Lock()
+	set, err := r.loadXattrs(n)
+	n.mu.Unlock()
+	if err != nil {
+		return 0, status(err)
+	}
+	var list bytes.Buffer
+	for _, x := range set {
+		// As on local filesystems, only the privileged see these.
+		if strings.HasPrefix(x.Name, "trusted.") && header.Uid != 0 {
+			continue
+		}
+		list.WriteString(x.Name)
+		list.WriteByte(0)
+	}
+	if len(dest) < list.Len() {
+		return uint32(list.Len()), fuse.ERANGE
+	}
+	return uint32(copy(dest, list.Bytes())), fuse.OK
+}
+
+// SetXAttr implements fuse.RawFileSystem.
+func (r *Root) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, data []byte) fuse.Status {
+	r.touch()
+	n := r.node(in.NodeId)
+	if n == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	switch {
+	case r.opts.ReadOnly:
+		return fuse.EROFS
+	case !servesXattr(attr):
+		return fuse.Status(unix.EOPNOTSUPP)
+	case attr == accessACL:
+		killSGID := in.SetXAttrFlags&fuse.SETXATTR_ACL_KILL_SGID != 0
+		return status(r.setAccessACL(n, data, killSGID))
+	case attr == defaultACL:
+		if !n.isDir() {
+			return fuse.Status(unix.EACCES)
+		}
+		if _, err := posixacl.Parse(data); err != nil {
+			return fuse.EINVAL
+		}
+	}
+	value := bytes.Clone(data)
+	return status(r.changeXattrs(n, func(set format.XattrSet) (format.XattrSet, error) {
+		_, exists := set.Get(attr)
+		switch {
+		case exists && in.Flags&unix.XATTR_CREATE != 0:
+			return nil, unix.EEXIST
+		case !exists && in.Flags&unix.XATTR_REPLACE != 0:
+			return nil, unix.ENODATA
+		}
+		return set.With(attr, value), nil
+	}))
+}
+
+// RemoveXAttr implements fuse.RawFileSystem.
+func (r *Root) RemoveXAttr(_ <-chan struct{}, header *fuse.InHeader, attr string) fuse.Status {
+	r.touch()
+	n := r.node(header.NodeId)
+	if n == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	if r.opts.ReadOnly {
+		return fuse.EROFS
+	}
+	if !servesXattr(attr) {
+		return fuse.Status(unix.EOPNOTSUPP)
+	}
+	return status(r.removeXattr(n, attr))
+}
+
+func (r *Root) removeXattr(n *node, attr string) error {
+	return r.changeXattrs(n, func(set format.XattrSet) (format.XattrSet, error) {
+		if _, ok := set.Get(attr); !ok {
+			return nil, unix.ENODATA
+		}
+		return set.Without(attr), nil
+	})
+}
+
+// dropCapability removes a file's capabilities before its content changes, as
+// the kernel does on local filesystems (FUSE_HANDLE_KILLPRIV_V2 leaves it to
+// us). Most files have no attributes at all, which the header says.
+func (r *Root) dropCapability(f *file) error {
+	f.mu.RLock()
+	none := !f.hdr.HasXattrs
+	f.mu.RUnlock()
+	if none {
+		return nil
+	}
+	return r.removeCapability(f.n)
+}
+
+func (r *Root) removeCapability(n *node) error {
+	n.mu.Lock()
+	set, err := r.loadXattrs(n)
+	n.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if _, ok := set.Get(capability); !ok {
+		return nil
+	}
+	if err := r.removeXattr(n, capability); err != unix.ENODATA {
+		return err
+	}
+	return nil
+}
+
+// parentOf is the binding that n's directory record holds. Holds: tree.
+func (r *Root) parentOf(n *node) (names.ID, names.Tag) {
+	if len(n.names) == 0 {
+		return names.ID{}, names.Tag{}
+	}
+	return n.names[0].parent.dir.id, n.names[0].stored.Tag
+}
+
+// peekHeader reads a regular file's header without opening it for use.
+func (r *Root) peekHeader(o object) (*format.Header, error) {
+	fd := o.fd
+	if o.name != "" {
+		var err error
+		if fd, err = backing.Open(o.dirfd, o.name, unix.O_RDONLY, 0); err != nil {
+			return nil, err
+		}
+		defer backing.Close(fd)
+	}
+	var buf [format.HeaderSize]byte
+	n, err := backing.Pread(fd, buf[:], 0)
+	if err != nil {
+		return nil, err
+	}
+	if n < len(buf) {
+		return nil, format.ErrNeverWritten
+	}
+	return r.sealer.ParseHeader(buf[:])
+}
