@@ -17,6 +17,7 @@ type process struct {
 	pid, parent int
 	zombie      bool
 	cpu         time.Duration // user and system time
+	resident    int64         // bytes of memory
 }
 
 // clockTick is the unit of the times in /proc/PID/stat: USER_HZ, 100 on every
@@ -35,7 +36,7 @@ func parseStat(b []byte) (process, error) {
 		return process{}, err
 	}
 	f := strings.Fields(string(b[end+1:])) // f[0] is field 3 of proc(5)
-	if len(f) < 13 {
+	if len(f) < 22 {
 		return process{}, fmt.Errorf("only %d fields in %q", len(f), b)
 	}
 	parent, err := strconv.Atoi(f[1])
@@ -50,7 +51,11 @@ func parseStat(b []byte) (process, error) {
 	if err != nil {
 		return process{}, err
 	}
-	return process{pid, parent, f[0] == "Z", time.Duration(user+system) * clockTick}, nil
+	pages, err := strconv.ParseInt(f[21], 10, 64)
+	if err != nil {
+		return process{}, err
+	}
+	return process{pid, parent, f[0] == "Z", time.Duration(user+system) * clockTick, pages * int64(os.Getpagesize())}, nil
 }
 
 // hangTimeout is how long an interrupted workload may take to end.

@@ -41,6 +41,12 @@ func (b *bench) tables(bases []string) []table {
 			return "-"
 		}
 		return showTime(d)
+	}), b.table("Memory of the filesystem's processes after the workload (maximum)", func(w workload, sys string) string {
+		most := b.memory(w.name, sys)
+		if most == 0 {
+			return "-"
+		}
+		return fmt.Sprintf("%d MiB", most>>20)
 	}))
 }
 
@@ -111,6 +117,7 @@ type measurement struct {
 	Value    float64            `json:"value"`
 	Seconds  []float64          `json:"seconds"`    // of every round
 	CPU      []float64          `json:"cpuSeconds"` // of every round
+	RSS      int64              `json:"rssBytes"`   // the largest of any round
 	Ratios   map[string]float64 `json:"ratios"`     // speed relative to that system
 }
 
@@ -145,7 +152,7 @@ func (b *bench) json(w io.Writer, m machine, rounds int, bases []string) error {
 			line := measurement{
 				Workload: wl.name, System: s.system.name,
 				Unit: "s", Value: d.Seconds(),
-				Seconds: seconds(samples, wall), CPU: seconds(samples, cpu),
+				Seconds: seconds(samples, wall), CPU: seconds(samples, cpu), RSS: b.memory(wl.name, s.system.name),
 				Ratios: make(map[string]float64),
 			}
 			if wl.unit != "" {

@@ -33,6 +33,14 @@ func (b *bench) median(workload, system string, pick func(sample) time.Duration)
 func wall(s sample) time.Duration { return s.Wall }
 func cpu(s sample) time.Duration  { return s.CPU }
 
+// memory is the most that a system's processes had after a workload.
+func (b *bench) memory(workload, system string) (most int64) {
+	for _, s := range b.samples[key{workload, system}] {
+		most = max(most, s.RSS)
+	}
+	return most
+}
+
 // ratio is how many times as fast as the base a system is.
 func (b *bench) ratio(workload, system, base string) (float64, bool) {
 	t, ok := b.median(workload, system, wall)

@@ -14,6 +14,7 @@ import (
 type sample struct {
 	Wall time.Duration
 	CPU  time.Duration // of the filesystem's own processes
+	RSS  int64         // of the same, in bytes, afterwards
 }
 
 // bench runs workloads on sites and keeps what was measured.
@@ -71,7 +72,7 @@ func (b *bench) once(j *job, w workload) (sample, error) {
 	if err := w.prepare(j); err != nil {
 		return sample{}, fmt.Errorf("prepare: %w", err)
 	}
-	before, err := j.cpu()
+	before, err := j.usage()
 	if err != nil {
 		return sample{}, err
 	}
@@ -85,19 +86,20 @@ func (b *bench) once(j *job, w workload) (sample, error) {
 	if err := j.flush(); err != nil {
 		return sample{}, err
 	}
-	after, err := j.cpu()
+	after, err := j.usage()
 	if err != nil {
 		return sample{}, err
 	}
 	got := sample{Wall: wall}
-	for pid, t := range after {
-		got.CPU += t - before[pid]
+	for pid, p := range after {
+		got.CPU += p.cpu - before[pid].cpu
+		got.RSS += p.resident
 	}
 	return got, nil
 }
 
-// cpu is the time that each living process of the site has used so far.
-func (s *site) cpu() (map[int]time.Duration, error) {
+// usage is what each living process of the site has used so far.
+func (s *site) usage() (map[int]process, error) {
 	if s.mnt == "" {
 		return nil, nil
 	}
@@ -108,10 +110,10 @@ func (s *site) cpu() (map[int]time.Duration, error) {
 	if err != nil {
 		return nil, err
 	}
-	used := make(map[int]time.Duration)
+	used := make(map[int]process)
 	for pid := range s.daemons {
 		if p, ok := members[pid]; ok {
-			used[pid] = p.cpu
+			used[pid] = p
 		}
 	}
 	return used, nil
