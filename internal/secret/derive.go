@@ -17,6 +17,8 @@ func HKDF(key, salt, info []byte, n int) (*Buffer, error) {
 	if err != nil {
 		return nil, err
 	}
+	ScrubStack()       // grows the stack now: a copy of it would keep what it held
+	defer ScrubStack() // Sum works on a copy of the hash, which has key in it
 	scratch := make([]byte, 2*sha256.Size)
 	defer Wipe(scratch)
 	prk, block := scratch[:sha256.Size], scratch[sha256.Size:sha256.Size]

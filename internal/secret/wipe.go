@@ -14,6 +14,15 @@ func Wipe(b []byte) {
 	clear(b)
 }
 
+// ScrubStack zeroes the stack below its caller, where the caller's callees have
+// had their variables.
+//
+//go:noinline
+func ScrubStack() {
+	var frame [4 << 10]byte
+	Wipe(frame[:])
+}
+
 // WipeObject zeroes what x points to: a key schedule, a cipher or a MAC that
 // was made from a key. It follows pointers and interfaces inside it only to the
 // types of cryptoTypes, and so never reaches a shared table, a function or
@@ -36,20 +45,17 @@ func WipeObject(x any) {
 }
 
 // cryptoTypes are the types an object may lead to, by package path and name.
-// The value tells whether their byte slices are their own too: an AES-SIV's are
-// the caller's key, and a wipe of that is the caller's decision.
+// Their byte slices are their own too: an HMAC keeps its padded key in one.
 var cryptoTypes = map[string]bool{
-	"crypto/internal/fips140/aes.Block":                           true,
-	"crypto/internal/fips140/aes.CTR":                             true,
-	"crypto/internal/fips140/aes/gcm.GCM":                         true,
-	"crypto/internal/fips140/hmac.HMAC":                           true,
-	"crypto/internal/fips140/sha256.Digest":                       true,
-	"crypto/internal/fips140/sha512.Digest":                       true,
-	"golang.org/x/crypto/chacha20.Cipher":                         true,
-	"golang.org/x/crypto/chacha20poly1305.chacha20poly1305":       true,
-	"golang.org/x/crypto/chacha20poly1305.xchacha20poly1305":      true,
-	"github.com/tink-crypto/tink-go/v2/internal/mac/aescmac.CMAC": true,
-	"github.com/tink-crypto/tink-go/v2/daead/subtle.AESSIV":       false,
+	"crypto/internal/fips140/aes.Block":                      true,
+	"crypto/internal/fips140/aes.CTR":                        true,
+	"crypto/internal/fips140/aes/gcm.GCM":                    true,
+	"crypto/internal/fips140/hmac.HMAC":                      true,
+	"crypto/internal/fips140/sha256.Digest":                  true,
+	"crypto/internal/fips140/sha512.Digest":                  true,
+	"golang.org/x/crypto/chacha20.Cipher":                    true,
+	"golang.org/x/crypto/chacha20poly1305.chacha20poly1305":  true,
+	"golang.org/x/crypto/chacha20poly1305.xchacha20poly1305": true,
 }
 
 // typeName names t as cryptoTypes does. A toolchain with GOFIPS140 set has a
@@ -101,7 +107,7 @@ func (w wiper) value(f reflect.Value, ownsBytes bool) {
 			w.value(f.Elem(), false)
 		}
 	case reflect.Pointer:
-		if _, ok := cryptoTypes[typeName(f.Type().Elem())]; ok {
+		if cryptoTypes[typeName(f.Type().Elem())] {
 			w.pointee(f)
 		}
 	case reflect.Slice:
