@@ -215,23 +215,34 @@ func (r *Root) GetXAttr(_ <-chan struct{}, header *fuse.InHeader, attr string, d
 	if n == nil {
 		return 0, fuse.Status(unix.ESTALE)
 	}
-	if !servesXattr(attr) {
-		return 0, fuse.Status(unix.EOPNOTSUPP)
-	}
-	n.mu.Lock()
-	set, err := r.loadXattrs(n)
-	n.mu.Unlock()
+	value, err := r.xattr(n, attr)
 	if err != nil {
 		return 0, status(err)
-	}
-	value, ok := set.Get(attr)
-	if !ok {
-		return 0, fuse.ENODATA
 	}
 	if len(dest) < len(value) {
 		return uint32(len(value)), fuse.ERANGE
 	}
 	return uint32(copy(dest, value)), fuse.OK
+}
+
+func (r *Root) xattr(n *node, attr string) ([]byte, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if attr == InfoXattr {
+		return r.info(n)
+	}
+	if !servesXattr(attr) {
+		return nil, unix.EOPNOTSUPP
+	}
+	set, err := r.loadXattrs(n)
+	if err != nil {
+		return nil, err
+	}
+	value, ok := set.Get(attr)
+	if !ok {
+		return nil, unix.ENODATA
+	}
+	return value, nil
 }
 
 // ListXAttr implements fuse.RawFileSystem.

@@ -5,6 +5,10 @@ import "github.com/urfave/cli/v2"
 // commands lists what kmsfs can do, in the order of its help.
 func commands() []*cli.Command {
 	return []*cli.Command{
+		initCommand(),
+		mountCommand(),
+		unmountCommand(),
+		infoCommand(),
 		keysvcCommand(),
 		keyCommand(),
 		aliasCommand(),

@@ -32,7 +32,9 @@ func table(c *cli.Context, heading []string, rows [][]string) error {
 		}
 		fmt.Fprintln(w)
 	}
-	line(heading)
+	if len(heading) > 0 {
+		line(heading)
+	}
 	for _, r := range rows {
 		line(r)
 	}

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs"
+	"kmsfs.dev/kmsfs/internal/secret"
+	"kmsfs.dev/kmsfs/keysvc/kmsclient"
+)
+
+func mountCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "mount",
+		Usage:     "show the plaintext of a ciphertext directory at a mountpoint",
+		ArgsUsage: "CIPHERDIR MOUNTPOINT",
+		Description: `Returns once the mountpoint answers; a worker process serves it from then on, until
+"kmsfs unmount". The key service is started if it is not running. One mount per
+volume: the ciphertext directory is locked meanwhile (readers share it).
+
+The worker's log is STATE_DIR/log/<volume id>.log; with --foreground it goes to
+standard error. File names are not logged, their ciphertext is.
+
+Examples:
+   kmsfs mount ~/cipher ~/plain
+   kmsfs mount --read-only /backup/cipher /mnt/restore
+   kmsfs mount --allow-other --idle-unmount 30m /srv/cipher /srv/plain`,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "foreground", Aliases: []string{"f"}, Usage: "stay, and log to standard error"},
+			&cli.BoolFlag{Name: "read-only", Aliases: []string{"ro"}, Usage: "change nothing, not even after a crash"},
+			&cli.BoolFlag{Name: "allow-other", Usage: "let other users in, each with the permissions the files give them (needs root, or user_allow_other in /etc/fuse.conf)"},
+			&cli.DurationFlag{Name: "idle-unmount", Usage: "unmount after `TIME` (30m, 2h) without use"},
+			&cli.DurationFlag{Name: "key-cache-ttl", Value: time.Minute, Usage: "an open file vouches for its key for `TIME`: a further open of it asks the key service again only after that"},
+			&cli.BoolFlag{Name: "suid", Usage: "honour setuid and setgid bits"},
+			&cli.BoolFlag{Name: "dev", Usage: "honour device nodes"},
+			&cli.BoolFlag{Name: "noexec", Usage: "let no program run from the mount"},
+			&cli.BoolFlag{Name: "debug-fuse", Usage: "log every request, with plaintext names"},
+		},
+		Action: mountAction,
+	}
+}
+
+// readyFD is the descriptor on which a worker in the background tells its
+// parent "ok" or what is wrong; the variable says that it is one.
+const (
+	readyFD  = 3
+	readyEnv = "KMSFS_WORKER"
+)
+
+func mountAction(c *cli.Context) error {
+	args, err := arguments(c, "CIPHERDIR", "MOUNTPOINT")
+	if err != nil {
+		return err
+	}
+	cipherDir, mountpoint, err := checkPlaces(c, args[0], args[1])
+	if err != nil {
+		return err
+	}
+	if os.Getenv(readyEnv) != "" {
+		return worker(c, cipherDir, mountpoint)
+	}
+	if c.Bool("foreground") {
+		return serveMount(c, cipherDir, mountpoint, func() {
+			fmt.Fprintf(c.App.ErrWriter, "kmsfs: %s is mounted at %s\n", cipherDir, mountpoint)
+		})
+	}
+	return background(c)
+}
+
+// checkPlaces refuses what cannot be mounted before anything is started.
+func checkPlaces(c *cli.Context, cipherDir, mountpoint string) (string, string, error) {
+	cipherDir, err := filepath.Abs(cipherDir)
+	if err != nil {
+		return "", "", err
+	}
+	if _, err := fs.ReadConfig(cipherDir); err != nil {
+		return "", "", err
+	}
+	if mountpoint, err = filepath.Abs(mountpoint); err != nil {
+		return "", "", err
+	}
+	info, err := os.Stat(mountpoint)
+	switch {
+	case errors.Is(err, syscall.ENOTCONN):
+		return "", "", fmt.Errorf("%s: an earlier mount's worker has died; kmsfs unmount %s clears it away", mountpoint, mountpoint)
+	case err != nil:
+		return "", "", fmt.Errorf("mountpoint: %w", err)
+	case !info.IsDir():
+		return "", "", fmt.Errorf("mountpoint %s is not a directory", mountpoint)
+	}
+	state, err := kmsclient.StateDir(stateDir(c))
+	if err != nil {
+		return "", "", err
+	}
+	for _, pair := range [][2]string{{cipherDir, mountpoint}, {state, mountpoint}} {
+		if within(pair[0], pair[1]) {
+			return "", "", fmt.Errorf("%s would disappear below the mountpoint %s; mount elsewhere", pair[0], pair[1])
+		}
+	}
+	if within(mountpoint, cipherDir) {
+		return "", "", fmt.Errorf("the mountpoint %s lies in the ciphertext directory; mount elsewhere", mountpoint)
+	}
+	return cipherDir, mountpoint, nil
+}
+
+// within reports whether path is dir or below it.
+func within(path, dir string) bool {
+	if p, err := filepath.EvalSymlinks(path); err == nil {
+		path = p
+	}
+	if d, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = d
+	}
+	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
+}
+
+// serveMount mounts and serves until the mount is gone, which a signal asks for.
+func serveMount(c *cli.Context, cipherDir, mountpoint string, ready func()) error {
+	if err := secret.HardenProcess(); err != nil {
+		return err
+	}
+	unix.Umask(0) // modes are as the callers ask
+	client, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	root, err := fs.Open(c.Context, cipherDir, fs.Options{
+		Keys: client, ReadOnly: c.Bool("read-only"), Logger: slog.Default(),
+		KeyCacheTTL: c.Duration("key-cache-ttl"), IdleUnmount: c.Duration("idle-unmount"),
+	})
+	if err != nil {
+		return err
+	}
+	err = root.Mount(mountpoint, fs.MountOptions{
+		AllowOther: c.Bool("allow-other"), Suid: c.Bool("suid"), Dev: c.Bool("dev"), NoExec: c.Bool("noexec"),
+		Debug: c.Bool("debug-fuse"),
+	})
+	if err != nil {
+		return errors.Join(err, root.Close())
+	}
+	ready()
+	gone := make(chan struct{})
+	go func() { root.Wait(); close(gone) }()
+	unmountOnSignal(root, gone)
+	return root.Close()
+}
+
+// unmountOnSignal returns when the mount is gone; SIGINT and SIGTERM ask for it
+// until nothing is in use there any more.
+func unmountOnSignal(root *fs.Root, gone <-chan struct{}) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	for {
+		select {
+		case <-gone:
+			return
+		case sig := <-signals:
+			if err := root.Unmount(); err != nil {
+				slog.Warn("cannot unmount now", "signal", sig.String(), "err", err)
+			}
+		}
+	}
+}
+
+// worker is the process in the background.
+func worker(c *cli.Context, cipherDir, mountpoint string) error {
+	ready := os.NewFile(readyFD, "ready")
+	unix.CloseOnExec(readyFD)
+	signal.Ignore(syscall.SIGHUP)
+	if err := logToFile(c, cipherDir); err != nil {
+		fmt.Fprint(ready, err)
+		return err
+	}
+	// What ends a command in a terminal is no reason to leave at once.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(c.Context))
+	defer cancel()
+	c.Context = ctx
+	mounted := false
+	err := serveMount(c, cipherDir, mountpoint, func() {
+		mounted = true
+		fmt.Fprint(ready, "ok")
+		ready.Close()
+	})
+	if err != nil && !mounted {
+		fmt.Fprint(ready, err)
+	} else if err != nil {
+		slog.Error("the volume was not closed cleanly", "err", err)
+	}
+	return err
+}
