@@ -1,0 +1,285 @@
+package keysvc_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"kmsfs.dev/kmsfs/keysvc/keysvctest"
+	"kmsfs.dev/kmsfs/keysvc/kmsapi"
+	"kmsfs.dev/kmsfs/keysvc/kmsclient"
+)
+
+func batch(t testing.TB, c *kmsclient.Client, items ...kmsapi.BatchItem) []kmsapi.BatchResult {
+	t.Helper()
+	out, err := c.Batch(t.Context(), items)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(out) != len(items) {
+		t.Fatalf("%d items have %d results", len(items), len(out))
+	}
+	return out
+}
+
+func clientKey(t testing.TB, c *kmsclient.Client) string {
+	t.Helper()
+	out, err := c.CreateKey(t.Context(), &kmsapi.CreateKeyInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.KeyMetadata.Arn
+}
+
+func pathContext(i int) map[string]string {
+	return map[string]string{"kmsfs:volume": "vol-0123456789abcdef0", "kmsfs:path": fmt.Sprint("/dir/file", i)}
+}
+
+func TestBatchKeepsOrder(t *testing.T) {
+	c := keysvctest.NewServer(t).Client()
+	key := clientKey(t, c)
+	const n = 5000 // more than fits into one request
+	making := make([]kmsapi.BatchItem, n)
+	for i := range making {
+		making[i] = kmsapi.BatchItem{Op: kmsapi.OpGenerateDataKey, KeyID: key, EncryptionContext: pathContext(i), NumberOfBytes: 16 + i%32}
+	}
+	made := batch(t, c, making...)
+	open := make([]kmsapi.BatchItem, n)
+	for i, m := range made {
+		if m.Err != nil || m.KeyID != key || len(m.Plaintext) != 16+i%32 || (len(m.Plaintext) == 32 && len(m.CiphertextBlob) != 145) {
+			t.Fatalf("item %d: %+v", i, m)
+		}
+		open[i] = kmsapi.BatchItem{Op: kmsapi.OpDecrypt, KeyID: key, CiphertextBlob: m.CiphertextBlob, EncryptionContext: pathContext(i)}
+	}
+	for i, o := range batch(t, c, open...) {
+		if o.Err != nil || !bytes.Equal(o.Plaintext, made[i].Plaintext) || o.KeyID != key {
+			t.Fatalf("item %d: %v", i, o.Err)
+		}
+	}
+	if out := batch(t, c); len(out) != 0 {
+		t.Error("an empty batch has results")
+	}
+}
+
+func TestBatchItemsFailAlone(t *testing.T) {
+	srv := keysvctest.NewServer(t)
+	c := srv.Client()
+	one, two, off := clientKey(t, c), clientKey(t, c), clientKey(t, c)
+	ctx := map[string]string{"ab": "c"}
+	made := batch(t, c,
+		kmsapi.BatchItem{Op: kmsapi.OpGenerateDataKey, KeyID: one, EncryptionContext: ctx, NumberOfBytes: 32},
+		kmsapi.BatchItem{Op: kmsapi.OpGenerateDataKeyWithoutPlaintext, KeyID: off, EncryptionContext: ctx, NumberOfBytes: 64})
+	blob, offBlob := made[0].CiphertextBlob, made[1].CiphertextBlob
+	if made[1].Err != nil || made[1].Plaintext != nil {
+		t.Errorf("without plaintext: %+v", made[1])
+	}
+	if err := c.DisableKey(t.Context(), off); err != nil {
+		t.Fatal(err)
+	}
+	tampered := bytes.Clone(blob)
+	tampered[100] ^= 1
+	moved := map[string]string{"kmsfs:path": "/new"}
+	items := []struct {
+		code string
+		it   kmsapi.BatchItem
+	}{
+		{"", kmsapi.BatchItem{Op: kmsapi.OpDecrypt, CiphertextBlob: blob, EncryptionContext: ctx}},
+		{"InvalidCiphertextException", kmsapi.BatchItem{Op: kmsapi.OpDecrypt, CiphertextBlob: blob, EncryptionContext: map[string]string{"a": "bc"}}},
+		{"InvalidCiphertextException", kmsapi.BatchItem{Op: kmsapi.OpDecrypt, CiphertextBlob: tampered, EncryptionContext: ctx}},
+		{"InvalidCiphertextException", kmsapi.BatchItem{Op: kmsapi.OpDecrypt, CiphertextBlob: blob[:40], EncryptionContext: ctx}},
+		{"ValidationException", kmsapi.BatchItem{Op: kmsapi.OpDecrypt, EncryptionContext: ctx}},
+		{"ValidationException", kmsapi.BatchItem{Op: kmsapi.OpDecrypt, CiphertextBlob: make([]byte, 6145)}},
+		{"IncorrectKeyException", kmsapi.BatchItem{Op: kmsapi.OpDecrypt, KeyID: two, CiphertextBlob: blob, EncryptionContext: ctx}},
+		{"DisabledException", kmsapi.BatchItem{Op: kmsapi.OpDecrypt, CiphertextBlob: offBlob, EncryptionContext: ctx}},
+		{"DisabledException", kmsapi.BatchItem{Op: kmsapi.OpGenerateDataKey, KeyID: off, NumberOfBytes: 32}},
+		{"NotFoundException", kmsapi.BatchItem{Op: kmsapi.OpGenerateDataKey, KeyID: "alias/none", NumberOfBytes: 32}},
+		{"ValidationException", kmsapi.BatchItem{Op: kmsapi.OpGenerateDataKey, KeyID: one, NumberOfBytes: 0}},
+		{"", kmsapi.BatchItem{Op: kmsapi.OpGenerateDataKey, KeyID: one, NumberOfBytes: 1024}},
+		{"ValidationException", kmsapi.BatchItem{Op: kmsapi.OpGenerateDataKey, KeyID: one, NumberOfBytes: 1025}},
+		{"ValidationException", kmsapi.BatchItem{Op: kmsapi.OpGenerateDataKey, NumberOfBytes: 32}},
+		{"", kmsapi.BatchItem{Op: kmsapi.OpReEncrypt, KeyID: two, SourceKeyID: one, CiphertextBlob: blob, EncryptionContext: ctx, DestinationEncryptionContext: moved}},
+		{"IncorrectKeyException", kmsapi.BatchItem{Op: kmsapi.OpReEncrypt, KeyID: two, SourceKeyID: two, CiphertextBlob: blob, EncryptionContext: ctx}},
+		{"DisabledException", kmsapi.BatchItem{Op: kmsapi.OpReEncrypt, KeyID: off, CiphertextBlob: blob, EncryptionContext: ctx}},
+		{"InvalidCiphertextException", kmsapi.BatchItem{Op: kmsapi.OpReEncrypt, KeyID: two, CiphertextBlob: blob, EncryptionContext: moved}},
+	}
+	var list []kmsapi.BatchItem
+	for _, i := range items {
+		list = append(list, i.it)
+	}
+	out := batch(t, c, list...)
+	for i, r := range out {
+		switch {
+		case items[i].code == "" && r.Err != nil:
+			t.Errorf("item %d: %v", i, r.Err)
+		case items[i].code != "" && (r.Err == nil || r.Err.Code != items[i].code || r.Plaintext != nil || r.CiphertextBlob != nil):
+			t.Errorf("item %d is %+v, not %s", i, r, items[i].code)
+		case items[i].code == "InvalidCiphertextException" && r.Err.Message != "":
+			t.Errorf("item %d says %q", i, r.Err.Message)
+		}
+	}
+	again := batch(t, c, kmsapi.BatchItem{Op: kmsapi.OpDecrypt, KeyID: two, CiphertextBlob: out[14].CiphertextBlob, EncryptionContext: moved})
+	if again[0].Err != nil || !bytes.Equal(again[0].Plaintext, made[0].Plaintext) {
+		t.Errorf("the re-encrypted key: %v", again[0].Err)
+	}
+}
+
+func TestBatchRefusesUnknownOperation(t *testing.T) {
+	c := keysvctest.NewServer(t).Client()
+	if _, err := c.Batch(t.Context(), []kmsapi.BatchItem{{Op: "Encrypt"}}); err == nil {
+		t.Error("Encrypt is no operation of a batch")
+	}
+	clientKey(t, c) // the client still works
+	if out := batch(t, c, kmsapi.BatchItem{Op: kmsapi.OpDecrypt, CiphertextBlob: []byte("x")}); out[0].Err == nil {
+		t.Error("one byte decrypts")
+	}
+}
+
+// TestBatchIsAuthorizedAsTheCaller upgrades a connection of another user.
+func TestBatchIsAuthorizedAsTheCaller(t *testing.T) {
+	srv := keysvctest.NewServer(t)
+	key := clientKey(t, srv.Client())
+	conn, err := srv.Dial(otherUID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /kmsfs/batch HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: kmsfs-batch/1\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	item := []byte{1}                   // GenerateDataKey
+	item = append(item, byte(len(key))) // KeyID
+	item = append(item, key...)
+	item = append(item, 0, 0, 0, 0, 32) // SourceKeyID, blob, contexts; 32 bytes
+	req := binary.LittleEndian.AppendUint32(nil, uint32(9+len(item)))
+	req = binary.LittleEndian.AppendUint64(req, 7)
+	req = append(req, 1)
+	if _, err := conn.Write(append(req, item...)); err != nil {
+		t.Fatal(err)
+	}
+	var got []byte
+	buf := make([]byte, 4096)
+	for !strings.Contains(string(got), "AccessDeniedException") {
+		n, err := conn.Read(buf)
+		if err != nil {
+			t.Fatalf("after %q: %v", got, err)
+		}
+		got = append(got, buf[:n]...)
+	}
+	if !strings.Contains(string(got), "user/local/54321") {
+		t.Errorf("the refusal is %q", got)
+	}
+}
+
+// TestBatchSurvivesGarbage sends what no client sends, and then asks again.
+func TestBatchSurvivesGarbage(t *testing.T) {
+	srv := keysvctest.NewServer(t)
+	c := srv.Client()
+	for _, garbage := range []string{
+		"\xff\xff\xff\xff",
+		"\x07\x00\x00\x00",
+		"\x09\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x05",
+		"\x0a\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01\x09",
+	} {
+		conn, err := net.Dial("unix", srv.Socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, "GET /kmsfs/batch HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: kmsfs-batch/1\r\n\r\n"+garbage); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, conn); err != nil && !strings.Contains(err.Error(), "reset") {
+			t.Error(err)
+		}
+		conn.Close()
+	}
+	clientKey(t, c)
+}
+
+func TestBatchConcurrently(t *testing.T) {
+	srv := keysvctest.NewServer(t)
+	c := srv.Client()
+	key := clientKey(t, c)
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for i := range 20 {
+				n := 1 + (g*37+i*53)%150
+				items := make([]kmsapi.BatchItem, n)
+				for j := range items {
+					items[j] = kmsapi.BatchItem{Op: kmsapi.OpGenerateDataKey, KeyID: key, EncryptionContext: pathContext(j), NumberOfBytes: 32}
+				}
+				made, err := c.Batch(t.Context(), items)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for j := range items {
+					items[j] = kmsapi.BatchItem{Op: kmsapi.OpDecrypt, CiphertextBlob: made[j].CiphertextBlob, EncryptionContext: pathContext(j)}
+				}
+				opened, err := c.Batch(t.Context(), items)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for j := range opened {
+					if opened[j].Err != nil || !bytes.Equal(opened[j].Plaintext, made[j].Plaintext) {
+						t.Errorf("goroutine %d, batch %d, item %d: %v", g, i, j, opened[j].Err)
+					}
+				}
+			}
+		})
+	}
+	// Keys are switched off and on and made meanwhile.
+	wg.Go(func() {
+		for range 20 {
+			k := clientKey(t, c)
+			if err := c.DisableKey(t.Context(), k); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	wg.Wait()
+}
+
+func TestStatusCountsClients(t *testing.T) {
+	srv := keysvctest.NewServer(t)
+	a := srv.Client()
+	srv.Client()
+	clientKey(t, a)
+	st, err := a.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Two batch connections and the one that asks.
+	if st.Clients != 3 || st.Keys != 1 || st.PID != os.Getpid() || st.StateDir != srv.StateDir || st.Principal != "arn:aws:iam::000000000000:root" {
+		t.Errorf("status: %+v", st)
+	}
+}
+
+func BenchmarkBatchUnwrap(b *testing.B) {
+	srv := keysvctest.NewServer(b)
+	c := srv.Client()
+	key := clientKey(b, c)
+	for _, n := range []int{1, 64, 1000} {
+		b.Run(fmt.Sprint("items=", n), func(b *testing.B) {
+			items := make([]kmsapi.BatchItem, n)
+			for i := range items {
+				items[i] = kmsapi.BatchItem{Op: kmsapi.OpGenerateDataKeyWithoutPlaintext, KeyID: key, EncryptionContext: pathContext(i), NumberOfBytes: 32}
+			}
+			for i, r := range batch(b, c, items...) {
+				items[i] = kmsapi.BatchItem{Op: kmsapi.OpDecrypt, KeyID: key, CiphertextBlob: r.CiphertextBlob, EncryptionContext: pathContext(i)}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				batch(b, c, items...)
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*n), "us/key")
+		})
+	}
+}
