@@ -558,13 +558,12 @@ func (f *file) writeFresh() error {
 func (f *file) flush() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.fresh {
-		return f.writeFresh()
-	}
-	if f.hdrDirty && !f.readonly {
-		if err := f.writeHeaderQuietly(); err != nil {
-			return err
-		}
+	return f.flushLocked()
+}
+
+func (f *file) flushLocked() error {
+	if f.fresh || f.hdrDirty && !f.readonly {
+		return f.writeHeaderQuietly()
 	}
 	return nil
 }
@@ -572,13 +571,7 @@ func (f *file) flush() error {
 // fsync makes content and size durable.
 func (f *file) fsync() error {
 	f.mu.Lock()
-	var err error
-	if f.fresh {
-		err = f.writeFresh()
-	} else if f.hdrDirty && !f.readonly {
-		err = f.writeHeaderQuietly()
-	}
-	if err != nil {
+	if err := f.flushLocked(); err != nil {
 		f.mu.Unlock()
 		return err
 	}
