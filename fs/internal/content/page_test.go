@@ -8,16 +8,11 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"golang.org/x/crypto/chacha20poly1305"
 )
-
-var update = flag.Bool("update", false, "write goldens instead of comparing with them")
 
 func testKey() []byte {
 	key := make([]byte, DataKeySize)
@@ -218,88 +213,6 @@ func TestEveryBitCounts(t *testing.T) {
 	})
 }
 
-// sealRaw seals any mark and plaintext, as no writer does but whoever has the
-// data key could.
-func sealRaw(t *testing.T, c *Cipher, page []byte, index int64, mark uint16, plain []byte) {
-	t.Helper()
-	clear(page)
-	at := dataAt(index)
-	nonce := page[PageSize-c.nonceLen:]
-	c.random(nonce)
-	aead, err := c.rlockAEAD(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.mu.RUnlock()
-	var aad [aadSize]byte
-	c.fillAAD(&aad, index, 0, mark)
-	aead.Seal(page[at:at:at+len(plain)+tagSize], nonce, plain, aad[:])
-	binary.LittleEndian.PutUint16(page[PageSize-c.nonceLen-4:], mark)
-}
-
-func TestMarksNoWriterMakes(t *testing.T) {
-	eachCipher(t, func(t *testing.T, c *Cipher) {
-		page, dst := make([]byte, PageSize), make([]byte, PageSize)
-		for _, index := range []int64{0, 1, 9} {
-			size := uint16(c.geom.DataIn(index))
-			zeros := make([]byte, size)
-			for mark, ok := range map[uint16]bool{
-				size: true, size | 0x8000: true, 1 | 0x8000: true, (size - 1) | 0x8000: true,
-				0x8000: index == 0, // an empty final page is page 0's only
-				0:      false, 1: false, size - 1: false,
-				size + 1: false, (size + 1) | 0x8000: false, 0x7fff: false, 0xffff: false, 0x4000: false,
-			} {
-				sealRaw(t, c, page, index, mark, zeros)
-				n, final, err := c.Open(dst, page, index, 0)
-				if ok && (err != nil || n != int(mark&0x7fff) || final != (mark>>15 == 1)) {
-					t.Errorf("page %d, mark %#x: %d, %v: %v", index, mark, n, final, err)
-				}
-				if !ok && !errors.Is(err, ErrCorrupt) {
-					t.Errorf("page %d, mark %#x is accepted: %v", index, mark, err)
-				}
-			}
-			// Bytes after the end must be zero.
-			tail := make([]byte, size)
-			tail[size-1] = 1
-			sealRaw(t, c, page, index, 10|0x8000, tail)
-			for i := range dst {
-				dst[i] = 0xdd
-			}
-			if _, _, err := c.Open(dst, page, index, 0); !errors.Is(err, ErrCorrupt) {
-				t.Errorf("page %d with a tail is accepted: %v", index, err)
-			}
-			if !isZero(dst[:size]) {
-				t.Error("plaintext is left in dst after an error")
-			}
-		}
-	})
-}
-
-func TestAbsent(t *testing.T) {
-	eachCipher(t, func(t *testing.T, c *Cipher) {
-		page, dst := make([]byte, PageSize), make([]byte, PageSize)
-		for _, index := range []int64{0, 1, 1 << 40} {
-			if _, _, err := c.Open(dst, page, index, 0); err != ErrAbsent {
-				t.Errorf("page %d of zeros: %v", index, err)
-			}
-		}
-		page[0] = 1
-		if _, _, err := c.Open(dst, page, 0, 0); err != ErrAbsent {
-			t.Errorf("page 0 of zeros with a header: %v", err)
-		}
-		if _, _, err := c.Open(dst, page, 1, 0); err != ErrCorrupt {
-			t.Errorf("page 1 of zeros but one: %v", err)
-		}
-		for i := HeaderSize; i < PageSize; i++ {
-			clear(page)
-			page[i] = 0x10
-			if _, _, err := c.Open(dst, page, 0, 0xffff); err != ErrCorrupt {
-				t.Fatalf("page 0 of zeros but byte %d: %v", i, err)
-			}
-		}
-	})
-}
-
 func TestMisuse(t *testing.T) {
 	eachCipher(t, func(t *testing.T, c *Cipher) {
 		page := make([]byte, PageSize)
@@ -352,76 +265,4 @@ func TestMisuse(t *testing.T) {
 	if _, err := NewCipher(XChaCha20Poly1305, g, testFile, testKey()); err == nil {
 		t.Error("the geometry of another algorithm is taken")
 	}
-}
-
-// Goldens hold pages of the first released format. They must open for ever.
-func TestGoldenPages(t *testing.T) {
-	for _, tt := range geometries {
-		for index := range int64(2) {
-			name := filepath.Join("testdata", fmt.Sprintf("page%d-alg%d-geom%d.golden", index, tt.alg, tt.kind))
-			c := newCipher(t, tt.alg, tt.kind, testFile)
-			c.random = func(b []byte) {
-				for i := range b {
-					b[i] = byte(0x30 + i)
-				}
-			}
-			plain, final := text(c.geom.DataIn(index)), false
-			if index == 1 {
-				plain, final = text(1000), true
-			}
-			page := make([]byte, PageSize)
-			mustSeal(t, c, page, index, 0x0102, plain, final)
-			if *update {
-				if err := os.WriteFile(name, page, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(page, want) {
-				t.Errorf("%s: the page is sealed otherwise now", name)
-			}
-			dst := make([]byte, PageSize)
-			n, isFinal, err := c.Open(dst, want, index, 0x0102)
-			if err != nil || isFinal != final || !bytes.Equal(dst[:n], plain) {
-				t.Errorf("%s opens as %d bytes, final %v: %v", name, n, isFinal, err)
-			}
-		}
-	}
-}
-
-func FuzzOpen(f *testing.F) {
-	for i, tt := range geometries {
-		c := newCipher(f, tt.alg, tt.kind, testFile)
-		for index := range int64(2) {
-			page := make([]byte, PageSize)
-			mustSeal(f, c, page, index, 1, text(c.geom.DataIn(index)), false)
-			f.Add(uint8(i), page, index, uint16(1))
-			mustSeal(f, c, page, index, 0, text(7), true)
-			f.Add(uint8(i), bytes.Clone(page), index, uint16(0))
-			f.Add(uint8(i), make([]byte, PageSize), index, uint16(0))
-		}
-	}
-	f.Add(uint8(0), []byte{}, int64(-1), uint16(0))
-	f.Fuzz(func(t *testing.T, which uint8, page []byte, index int64, maxEpoch uint16) {
-		tt := geometries[int(which)%len(geometries)]
-		c := newCipher(t, tt.alg, tt.kind, testFile)
-		dst := make([]byte, PageSize)
-		n, final, err := c.Open(dst, page, index, maxEpoch)
-		if err != nil {
-			return
-		}
-		// What opens is what Seal makes, given the nonce.
-		nonce := bytes.Clone(page[PageSize-c.nonceLen:])
-		c.random = func(b []byte) { copy(b, nonce) }
-		epoch := binary.LittleEndian.Uint16(page[PageSize-c.nonceLen-2:])
-		again := bytes.Clone(page)
-		clear(again[dataAt(index):])
-		mustSeal(t, c, again, index, epoch, dst[:n], final)
-		if !bytes.Equal(again, page) {
-			t.Fatal("a page opens that Seal does not make")
-		}
-	})
 }

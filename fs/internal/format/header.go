@@ -147,7 +147,7 @@ func (s *Sealer) MarshalHeader(dst []byte, h *Header) error {
 		putU48(b[at+6:], e.Count)
 		at += extentSize
 	}
-	copy(b[headerMAC:], mac(s.header.Bytes(), adHeader, b[:headerMAC]))
+	copy(b[headerMAC:], s.headerMAC(b))
 	return nil
 }
 
@@ -162,7 +162,7 @@ func (s *Sealer) ParseHeader(src []byte) (*Header, error) {
 	}
 	// Nothing is looked at before the MAC: an error that told which field is
 	// wrong would be about bytes that anyone can have written.
-	if !hmac.Equal(src[headerMAC:], mac(s.header.Bytes(), adHeader, src[:headerMAC])) {
+	if !hmac.Equal(src[headerMAC:], s.headerMAC(src)) {
 		return nil, fmt.Errorf("header does not authenticate: %w", ErrCorrupt)
 	}
 	h, ok := s.parseHeader(src)
@@ -170,6 +170,15 @@ func (s *Sealer) ParseHeader(src []byte) (*Header, error) {
 		return nil, fmt.Errorf("header holds what no writer writes: %w", ErrCorrupt)
 	}
 	return h, nil
+}
+
+// headerMAC returns the MAC of a header's other bytes.
+func (s *Sealer) headerMAC(b []byte) []byte {
+	key := s.header.Bytes()
+	if key == nil { // an HMAC would take it for an empty key
+		panic("format: use of a Sealer after Wipe")
+	}
+	return mac(key, adHeader, b[:headerMAC])
 }
 
 // parseHeader reads the fields and checks that the bytes between them are zero.
