@@ -82,6 +82,9 @@ SELECT count(*), sum(amount) FROM entry;
 SQL
 test "$(sqlite3 plain/ledger.db "PRAGMA integrity_check")" = ok'
 
+say "What the key service is told when a file is opened"
+run 'ln -s compress/README.md plain/readme; ln plain/ledger.db plain/books.db; kmsfs info plain/compress/go.mod'
+
 say "Remember what is there"
 run 'cd plain; find . -type f -print0 | sort -z | xargs -0 sha256sum >../sums; find . -type l -print0 | sort -z | xargs -0 -r readlink >../links; wc -l <../sums'
 
@@ -89,7 +92,7 @@ say "What the ciphertext directory shows"
 run 'ls secret | sed -n 1,4p'
 run 'find secret -type f | wc -l; file=$(find secret -type f -size +8k | sort | sed -n 1p); od -A d -t x1z -j 4096 -N 64 "$file"'
 run '! grep -rqa -e "klauspost" -e "CREATE TABLE" secret   # no plaintext'
-run '! find secret | grep -e compress -e ledger -e go.mod    # no plaintext name'
+run '! find secret | grep -F -e compress -e ledger -e go.mod    # no plaintext name'
 
 say "Unmount: only the ciphertext is left"
 run 'kmsfs unmount plain; ls -A plain'
@@ -111,6 +114,16 @@ if kmsfs fsck secret; then
 fi
 cat victim.saved >"$victim" # in place: the file keeps its inode
 rm victim.saved
+
+say "Take the key away: the volume does not open"
+key=$(kmsfs info --json secret | sed -n 's/^ *"kmsKey": "\(.*\)",$/\1/p')
+export key
+run 'kmsfs key disable "$key"; kmsfs key list'
+show 'kmsfs mount secret plain'
+if kmsfs mount secret plain; then
+	fail "mounted with a disabled key"
+fi
+run 'kmsfs key enable "$key"'
 
 say "Mount again: everything is there"
 run 'kmsfs mount secret plain'
