@@ -24,23 +24,20 @@ const (
 )
 
 // NameRecord is the target of kmsfs.ln.NAME: what may be found under a name
-// besides what is bound to it by its own header. Two entries occur while a
-// rename replaces one object by another.
+// besides what is bound to it by its own header or record. Two entries occur
+// while one object replaces another.
 type NameRecord struct {
 	Entries []NameEntry
 }
 
 // NameEntry is one object a name may stand for.
 type NameEntry struct {
-	ID         names.ID
-	Kind       uint8
-	Permanent  bool   // an extra hard link or a special file: no rename's trace
-	Mode       uint32 // of a special file: its S_IFMT bits
-	Rdev       uint64 // of a device
-	CounterMin uint64 // the binding counters of the object that the entry covers
-	CounterMax uint64
-	Wrapped    []byte // of a file: its data key, wrapped under Path
-	Path       string
+	ID      names.ID
+	Kind    uint8
+	Mode    uint32 // of a special file: its S_IFMT bits
+	Rdev    uint64 // of a device
+	Wrapped []byte // of a file: its data key, wrapped under Path
+	Path    string
 }
 
 func (e *NameEntry) check() error {
@@ -61,8 +58,6 @@ func (e *NameEntry) check() error {
 		return fmt.Errorf("name record: mode %#o of kind %d", e.Mode, e.Kind)
 	case e.Rdev != 0 && !device:
 		return fmt.Errorf("name record: device number of no device")
-	case e.CounterMin > e.CounterMax:
-		return fmt.Errorf("name record: counters %d to %d", e.CounterMin, e.CounterMax)
 	case len(e.Wrapped) > MaxWrappedKey || len(e.Path) > MaxRecordPath:
 		return fmt.Errorf("name record: wrapped key of %d bytes and path of %d: %w", len(e.Wrapped), len(e.Path), ErrTooLarge)
 	case len(e.Wrapped) != 0 && e.Kind != KindFile || e.Path != "" && len(e.Wrapped) == 0:
@@ -92,11 +87,9 @@ func (s *Sealer) SealName(dir names.ID, tag names.Tag, rec *NameRecord) (string,
 	b := []byte{byte(len(rec.Entries))}
 	for _, e := range rec.Entries {
 		b = append(b, e.ID[:]...)
-		b = append(b, byte(e.Kind), flags(e.Permanent))
+		b = append(b, e.Kind)
 		b = le.AppendUint32(b, e.Mode)
 		b = le.AppendUint64(b, e.Rdev)
-		b = le.AppendUint64(b, e.CounterMin)
-		b = le.AppendUint64(b, e.CounterMax)
 		b = le.AppendUint16(b, uint16(len(e.Wrapped)))
 		b = append(b, e.Wrapped...)
 		b = le.AppendUint16(b, uint16(len(e.Path)))
@@ -115,10 +108,7 @@ func (s *Sealer) OpenName(dir names.ID, tag names.Tag, target string) (*NameReco
 	count := r.u8()
 	rec := &NameRecord{}
 	for i := uint8(0); i < count && !r.bad; i++ {
-		e := NameEntry{ID: r.id(), Kind: r.u8()}
-		e.Permanent = r.flag()
-		e.Mode, e.Rdev = r.u32(), r.u64()
-		e.CounterMin, e.CounterMax = r.u64(), r.u64()
+		e := NameEntry{ID: r.id(), Kind: r.u8(), Mode: r.u32(), Rdev: r.u64()}
 		if w := r.bytes(int(r.u16()), MaxWrappedKey); len(w) > 0 {
 			e.Wrapped = w
 		}

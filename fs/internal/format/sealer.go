@@ -53,6 +53,7 @@ const (
 	adName    = "kmsfs v1 name"
 	adSymlink = "kmsfs v1 symlink"
 	adXattrs  = "kmsfs v1 xattrs"
+	adMove    = "kmsfs v1 move"
 	adConfig  = "kmsfs v1 config"
 )
 
@@ -61,26 +62,29 @@ const (
 type Sealer struct {
 	header  *secret.Buffer
 	names   *secret.Buffer
+	wrap    *secret.Buffer
 	records *siv.Cipher
 	xattrs  *siv.Cipher
-	wrap    *siv.Cipher
 }
 
 // NewSealer derives the keys from volumeKey, which stays the caller's to wipe.
 func NewSealer(volumeKey []byte) (*Sealer, error) {
 	s := &Sealer{}
-	var err error
-	if s.header, err = subkey(volumeKey, infoHeader, sha256.Size); err != nil {
-		return nil, err
-	}
-	if s.names, err = subkey(volumeKey, infoNames, names.KeySize); err != nil {
-		s.Wipe()
-		return nil, err
+	for _, k := range []struct {
+		to   **secret.Buffer
+		info string
+		size int
+	}{{&s.header, infoHeader, sha256.Size}, {&s.names, infoNames, names.KeySize}, {&s.wrap, infoWrap, wrapKeySize}} {
+		var err error
+		if *k.to, err = subkey(volumeKey, k.info, k.size); err != nil {
+			s.Wipe()
+			return nil, err
+		}
 	}
 	for _, c := range []struct {
 		to   **siv.Cipher
 		info string
-	}{{&s.records, infoRecords}, {&s.xattrs, infoXattrs}, {&s.wrap, infoWrap}} {
+	}{{&s.records, infoRecords}, {&s.xattrs, infoXattrs}} {
 		key, err := subkey(volumeKey, c.info, siv.KeySize)
 		if err == nil {
 			*c.to, err = siv.New(key.Bytes())
@@ -106,9 +110,9 @@ func (s *Sealer) Wipe() {
 	}
 	s.header.Free()
 	s.names.Free()
+	s.wrap.Free()
 	s.records.Wipe()
 	s.xattrs.Wipe()
-	s.wrap.Wipe()
 }
 
 func subkey(volumeKey []byte, info string, n int) (*secret.Buffer, error) {
@@ -126,30 +130,6 @@ func mac(key []byte, prefix string, message []byte) []byte {
 	h.Write(message)
 	return h.Sum(nil)
 }
-
-// WrapKey seals a file's data key under the volume key, for volumes whose KMS
-// key wraps only that. The file ID as associated data keeps a wrapped key from
-// serving another file.
-func (s *Sealer) WrapKey(fileID [16]byte, dataKey []byte) ([]byte, error) {
-	if len(dataKey) != dataKeySize {
-		return nil, fmt.Errorf("format: data key of %d bytes, need %d", len(dataKey), dataKeySize)
-	}
-	return s.wrap.Seal(ad(adWrap, fileID[:]), dataKey), nil
-}
-
-// UnwrapKey is the inverse of WrapKey. The caller wipes the result.
-func (s *Sealer) UnwrapKey(fileID [16]byte, wrapped []byte) ([]byte, error) {
-	if len(wrapped) != dataKeySize+siv.Overhead {
-		return nil, fmt.Errorf("wrapped data key: %w", ErrCorrupt)
-	}
-	key, err := s.wrap.Open(ad(adWrap, fileID[:]), wrapped)
-	if err != nil {
-		return nil, fmt.Errorf("wrapped data key: %w", ErrCorrupt)
-	}
-	return key, nil
-}
-
-const dataKeySize = 32
 
 // ad joins a label and parts of fixed length, and so is injective.
 func ad(label string, parts ...[]byte) []byte {

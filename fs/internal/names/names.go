@@ -10,6 +10,7 @@
 package names
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -21,6 +22,20 @@ import (
 
 // ID identifies a directory (or any object); it is random.
 type ID [16]byte
+
+// DirIDSize is how many bytes of a directory's ID are random; the rest are zero
+// and not stored, so that the record of a directory fits an inode of ext4. Two
+// directories with the same ID would store equal names alike and could swap
+// their entries. 96 bits suffice: of 2^20 directories two share an ID with
+// probability 2^39 / 2^96 = 2^-57.
+const DirIDSize = 12
+
+// NewDirID returns the ID of a new directory.
+func NewDirID() ID {
+	var id ID
+	rand.Read(id[:DirIDSize]) // never fails
+	return id
+}
 
 // Tag is the synthetic IV of a name: a pseudorandom function of directory and
 // name, by which headers and records are bound to the name they belong to.
