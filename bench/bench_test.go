@@ -164,6 +164,29 @@ func TestRatioIsSpeed(t *testing.T) {
 	}
 }
 
+func TestVerdicts(t *testing.T) {
+	second := []sample{{Wall: time.Second}}
+	b := &bench{
+		sites:     []*site{{system: system{name: "gocryptfs"}}, {system: system{name: "kmsfs"}}},
+		workloads: []workload{{name: "seqwrite"}, {name: "untar"}},
+		samples: map[key][]sample{
+			{"seqwrite", "gocryptfs"}: second, {"untar", "gocryptfs"}: second,
+			{"seqwrite", "kmsfs"}: second, {"untar", "kmsfs"}: {{Wall: 1250 * time.Millisecond}},
+		},
+	}
+	var out strings.Builder
+	b.verdicts(&out)
+	if want := "\nkmsfs falls short of its goals against gocryptfs: seqwrite 1.00 of 1.2\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+	b.samples[key{"seqwrite", "kmsfs"}] = []sample{{Wall: time.Second / 2}}
+	out.Reset()
+	b.verdicts(&out)
+	if !strings.Contains(out.String(), "kmsfs reaches its goals") {
+		t.Errorf("got %q", out.String())
+	}
+}
+
 func TestParseStat(t *testing.T) {
 	const line = "42 (a b) (c) S 7 42 42 0 -1 4194560 1 2 3 4 150 25 9 9 20 0 5 0 1 1 3 1\n"
 	p, err := parseStat([]byte(line))

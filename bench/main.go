@@ -179,6 +179,7 @@ func (b *bench) report(out io.Writer, o options, m machine, bases []string) erro
 		t.text(out)
 		t.markdown(&md)
 	}
+	b.verdicts(out)
 	if o.markdown != "" {
 		if err := os.WriteFile(o.markdown, md.Bytes(), 0o644); err != nil {
 			return err

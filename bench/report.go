@@ -99,6 +99,47 @@ func (t table) markdown(w io.Writer) {
 	}
 }
 
+// floor is what kmsfs has to reach of gocryptfs's speed in every workload, and
+// seqGoal in the sequential ones: the project's promise, which a run shows at
+// its end.
+const (
+	floor   = 0.7
+	seqGoal = 1.2
+)
+
+// verdicts says where kmsfs falls short of the promise.
+func (b *bench) verdicts(w io.Writer) {
+	const base = "gocryptfs"
+	for _, s := range b.sites {
+		name := s.system.name
+		if !strings.HasPrefix(name, "kmsfs") {
+			continue
+		}
+		var short []string
+		judged := 0
+		for _, wl := range b.workloads {
+			ratio, ok := b.ratio(wl.name, name, base)
+			if !ok {
+				continue
+			}
+			judged++
+			goal := floor
+			if wl.name == "seqwrite" || strings.HasPrefix(wl.name, "seqread") {
+				goal = seqGoal
+			}
+			if ratio < goal {
+				short = append(short, fmt.Sprintf("%s %.2f of %.1f", wl.name, ratio, goal))
+			}
+		}
+		switch {
+		case len(short) > 0:
+			fmt.Fprintf(w, "\n%s falls short of its goals against %s: %s\n", name, base, strings.Join(short, ", "))
+		case judged > 0:
+			fmt.Fprintf(w, "\n%s reaches its goals against %s (%.1f, sequential %.1f)\n", name, base, floor, seqGoal)
+		}
+	}
+}
+
 // legend says what each workload does, with the numbers of this scale.
 func (b *bench) legend(w io.Writer) {
 	fmt.Fprintf(w, "\nscale %s: sequential file %d MiB; random %d operations in %d MiB; %d appends; source tree %d files, %d MiB; renamed directory %d files; %d fsynced files\n",
