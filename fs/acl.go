@@ -22,6 +22,9 @@ func (r *Root) setAccessACL(n *node, data []byte, killSGID bool) error {
 	if err != nil {
 		return unix.EINVAL
 	}
+	if acl == nil {
+		return r.removeXattr(n, accessACL) // no entries: as if it were removed
+	}
 	var st unix.Stat_t
 	perm, minimal := acl.EquivMode()
 	err = r.withObject(n, &st, func(o object) error {

@@ -1,6 +1,12 @@
 package fs
 
 import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
@@ -45,14 +51,14 @@ func (o object) utimens(ts *[2]unix.Timespec) error {
 
 func (o object) getXattr(attr string) ([]byte, error) {
 	if o.name == "" {
-		return backing.GetXattr(o.fd, "", attr)
+		return backing.FgetXattr(o.fd, attr)
 	}
 	return backing.GetXattr(o.dirfd, o.name, attr)
 }
 
 func (o object) setXattr(attr string, value []byte) error {
 	if o.name == "" {
-		return backing.SetXattr(o.fd, "", attr, value)
+		return backing.FsetXattr(o.fd, attr, value)
 	}
 	return backing.SetXattr(o.dirfd, o.name, attr, value)
 }
@@ -234,7 +240,7 @@ func (r *Root) setSize(n *node, in *fuse.SetAttrIn, size int64) error {
 	}
 	defer r.letGo(f)
 	if in.Valid&fuse.FATTR_KILL_SUIDGID != 0 {
-		if err := r.killPriv(f); err != nil {
+		if err := r.killPriv(f, &in.Caller); err != nil {
 			return err
 		}
 	}
@@ -266,9 +272,10 @@ func times(in *fuse.SetAttrIn) (*[2]unix.Timespec, bool) {
 	return &ts, in.Valid&(fuse.FATTR_ATIME|fuse.FATTR_MTIME|fuse.FATTR_ATIME_NOW|fuse.FATTR_MTIME_NOW) != 0
 }
 
-// killPriv clears setuid, and setgid where the group may execute, as write(2)
-// by an unprivileged process does.
-func (r *Root) killPriv(f *file) error {
+// killPriv clears setuid, and setgid where the group may execute or the caller
+// is not in it, as a write by an unprivileged process does
+// (setattr_should_drop_suidgid in the kernel's fs/attr.c).
+func (r *Root) killPriv(f *file, caller *fuse.Caller) error {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	var st unix.Stat_t
@@ -276,11 +283,29 @@ func (r *Root) killPriv(f *file) error {
 		return err
 	}
 	kill := st.Mode & unix.S_ISUID
-	if st.Mode&(unix.S_ISGID|unix.S_IXGRP) == unix.S_ISGID|unix.S_IXGRP {
+	if st.Mode&unix.S_ISGID != 0 && (st.Mode&unix.S_IXGRP != 0 || !inGroup(caller, st.Gid)) {
 		kill |= unix.S_ISGID
 	}
 	if kill == 0 {
 		return nil
 	}
 	return backing.Fchmod(f.fd, st.Mode&0o7777&^kill)
+}
+
+// inGroup reports whether the caller is in a group. A request carries only the
+// caller's filesystem group; the others are in /proc/PID/status (proc(5)).
+func inGroup(caller *fuse.Caller, gid uint32) bool {
+	if caller.Gid == gid {
+		return true
+	}
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", caller.Pid))
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(data)) {
+		if groups, ok := strings.CutPrefix(line, "Groups:"); ok {
+			return slices.Contains(strings.Fields(groups), strconv.Itoa(int(gid)))
+		}
+	}
+	return false
 }

@@ -10,7 +10,6 @@ import (
 
 	"kmsfs.dev/kmsfs/fs/internal/backing"
 	"kmsfs.dev/kmsfs/fs/internal/format"
-	"kmsfs.dev/kmsfs/fs/internal/names"
 )
 
 // settler keeps the generations that tell settled files from unsettled ones.
@@ -34,23 +33,9 @@ type settler struct {
 	dirty   atomic.Bool // something changed since the last barrier
 	barrier sync.Mutex  // one barrier at a time
 
-	mu       sync.Mutex
-	next     uint64      // first generation of the next session
-	obsolete []recordRef // name records a barrier makes needless
-
-	// Binding counters as they may be on disk, of files bound anew since the
-	// last barrier, and of those that the barrier under way is settling.
-	counters, settling map[names.ID]uint64
-}
-
-// recordRef names a name record whose object's own binding has been rewritten.
-type recordRef struct {
-	parent *node
-	stored names.Stored
-	// The record may go when its last entry is for this object, bound before
-	// the counter.
-	object  names.ID
-	counter uint64
+	mu    sync.Mutex
+	next  uint64  // first generation of the next session
+	moved []*node // directories whose record tells an older place
 }
 
 // startSession reads kmsfs.settled and reserves this session's generations.
@@ -104,7 +89,7 @@ func (r *Root) writeSettled() error {
 	s := &r.settle
 	rec := &format.SettledRecord{Settled: s.settled.Load(), Next: s.next}
 	target := r.sealer.SealSettled(r.root.dir.id, rec)
-	return backing.ReplaceSymlink(r.rootfd, settledName, r.tempName(tmpPrefix), target)
+	return r.replaceRecord(r.rootfd, settledName, target)
 }
 
 func (r *Root) barrierLoop() {
@@ -135,28 +120,12 @@ func (r *Root) runBarrier() error {
 	s.shape.Lock()
 	gen := s.gen.Add(1)
 	s.shape.Unlock()
-	s.mu.Lock()
-	obsolete := s.obsolete
-	s.obsolete = nil
-	s.settling, s.counters = s.counters, nil
-	s.mu.Unlock()
+	r.foldMoves()
 
 	if err := backing.SyncFS(r.rootfd); err != nil {
-		s.mu.Lock()
-		s.obsolete = append(obsolete, s.obsolete...)
-		for file, counter := range s.counters {
-			if _, ok := s.settling[file]; !ok {
-				s.settling[file] = counter
-			}
-		}
-		s.counters, s.settling = s.settling, nil
-		s.mu.Unlock()
 		s.dirty.Store(true)
 		return err
 	}
-	s.mu.Lock()
-	s.settling = nil
-	s.mu.Unlock()
 	// While files of a crashed session wait for their check nothing older may
 	// be called settled; recoverAll moves the mark when it is through.
 	if !r.recovering() {
@@ -168,68 +137,7 @@ func (r *Root) runBarrier() error {
 			return err
 		}
 	}
-	r.dropObsolete(obsolete)
 	return nil
-}
-
-// dropObsolete removes name records whose objects' rewritten bindings are
-// durable now, unless a later rename has put another record there.
-func (r *Root) dropObsolete(refs []recordRef) {
-	for i := range refs {
-		ref := &refs[i]
-		r.tree.Lock()
-		if d, err := r.acquire(ref.parent); err == nil {
-			rec, err := r.readNameRecord(d, &ref.stored)
-			if err == nil {
-				last := rec.Entries[len(rec.Entries)-1]
-				if !last.Permanent && last.ID == ref.object && last.CounterMax < ref.counter {
-					r.removeNameRecord(d, &ref.stored)
-				}
-			}
-			r.release1(d)
-		}
-		ref.parent.refs.Add(-1)
-		r.reapLocked(ref.parent)
-		r.tree.Unlock()
-	}
-}
-
-// obsoleteLater queues the record at ref for removal after the next barrier,
-// which makes the header of the file with its counter durable.
-// Holds: tree, shared suffices.
-func (r *Root) obsoleteLater(ref *nameRef, file names.ID, counter uint64) {
-	ref.parent.refs.Add(1)
-	r.settle.mu.Lock()
-	r.settle.obsolete = append(r.settle.obsolete, recordRef{ref.parent, ref.stored, file, counter})
-	r.settle.mu.Unlock()
-	r.settle.dirty.Store(true)
-}
-
-// noteCounter remembers the counter that a file's header may still have on
-// disk after a power cut, when it is about to be raised.
-func (r *Root) noteCounter(file names.ID, counter uint64) {
-	r.settle.mu.Lock()
-	defer r.settle.mu.Unlock()
-	if _, ok := r.settle.counters[file]; !ok {
-		if r.settle.counters == nil {
-			r.settle.counters = map[names.ID]uint64{}
-		}
-		r.settle.counters[file] = counter
-	}
-}
-
-// durableCounter is the lowest counter that the file's header may have on disk.
-func (f *file) durableCounter() uint64 {
-	s := &f.r.settle
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	low := f.hdr.Counter
-	for _, m := range []map[names.ID]uint64{s.counters, s.settling} {
-		if c, ok := m[f.hdr.FileID]; ok {
-			low = min(low, c)
-		}
-	}
-	return low
 }
 
 // endSession settles everything: after it the next session trusts every file

@@ -122,7 +122,7 @@ func (r *Root) enterFile(f *file, p *place, caller *fuse.Caller, mode, umask uin
 			return err
 		}
 		if f.hdr.KeyInRecord {
-			if err := r.putNameEntry(d, &p.stored, f.permanentEntry()); err != nil {
+			if err := r.putNameEntry(d, &p.stored, f.nameEntry()); err != nil {
 				return err
 			}
 		}
@@ -335,7 +335,7 @@ func (r *Root) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse
 // createSpecial makes a FIFO, socket or device node. Its type and number are
 // sealed in the name's record, which is there first.
 func (r *Root) createSpecial(p *place, in *fuse.MknodIn, st *unix.Stat_t) (*node, error) {
-	e := &format.NameEntry{Kind: format.KindSpecial, Permanent: true, Mode: in.Mode & unix.S_IFMT, CounterMax: ^uint64(0)}
+	e := &format.NameEntry{Kind: format.KindSpecial, Mode: in.Mode & unix.S_IFMT}
 	if e.Mode == unix.S_IFCHR || e.Mode == unix.S_IFBLK {
 		e.Rdev = uint64(in.Rdev)
 	}
@@ -444,8 +444,7 @@ func (r *Root) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse
 	if err != nil {
 		return status(err)
 	}
-	rec := format.DirRecord{Parent: p.dirID, Tag: p.stored.Tag, Counter: 1}
-	rand.Read(rec.ID[:])
+	rec := format.DirRecord{ID: names.NewDirID(), Tag: p.stored.Tag}
 	var st unix.Stat_t
 	n, err := r.createAt(&p, &in.Caller, in.Mode&0o7777|unix.S_IFDIR, in.Umask, &st, func(d *dir, own owner) error {
 		return r.makeDir(d, &p, own, &rec)

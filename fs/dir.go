@@ -25,8 +25,9 @@ type dir struct {
 	// Set before fd is first valid, then changed only under the tree lock.
 	known   bool
 	id      names.ID
-	counter uint64
+	counter uint32
 	xattrs  bool // its record promises an attribute set
+	moved   bool // its record still tells an older place; a move record vouches
 }
 
 func newDir() *dir { return &dir{fd: -1} }
@@ -168,31 +169,30 @@ func (r *Root) identify(n *node, parent *dir, ref *nameRef, fd int) error {
 	if n.dir.known && rec.ID != n.dir.id {
 		return r.misplaced(parent, ref.stored.Name, "another directory was put here", nil)
 	}
-	if rec.Parent != parent.id || rec.Tag != ref.stored.Tag {
-		entry, err := r.nameEntry(parent, &ref.stored, format.KindDir, rec.ID, rec.Counter)
-		if err != nil {
-			return r.misplaced(parent, ref.stored.Name, "directory belongs elsewhere", err)
-		}
-		rec.Parent, rec.Tag, rec.Counter = parent.id, ref.stored.Tag, entry.CounterMax+1
-		if !r.opts.ReadOnly {
-			if err := r.writeDirRecord(fd, rec); err != nil {
-				return err
+	if !rec.At(ref.stored.Tag) {
+		o := object{dirfd: fd, name: "."}
+		if m, err := r.moveRecord(o, rec.ID); err == nil && m.Counter > uint64(rec.Counter) && m.Allows(ref.stored.Tag) {
+			rec.Counter = uint32(m.Counter)
+			n.dir.moved = true
+			if !r.opts.ReadOnly {
+				r.foldLater(n)
 			}
-			r.removeNameRecord(parent, &ref.stored)
+		} else if _, err := r.nameEntry(parent, &ref.stored, format.KindDir, rec.ID); err != nil {
+			return r.misplaced(parent, ref.stored.Name, "directory belongs elsewhere", err)
 		}
 	}
 	n.dir.adopt(rec)
 	return nil
 }
 
-// writeDirRecord replaces the record of the directory behind fd.
-func (r *Root) writeDirRecord(fd int, rec *format.DirRecord) error {
-	return backing.ReplaceSymlink(fd, dirName, r.tempName(tmpPrefix), r.sealer.SealDir(rec))
-}
-
-// recordOf is the record that describes d as it stands, under the given binding.
-func (d *dir) recordOf(parent names.ID, tag names.Tag) *format.DirRecord {
-	return &format.DirRecord{ID: d.id, Parent: parent, Tag: tag, Counter: d.counter, HasXattrs: d.xattrs}
+// writeDirRecord replaces the record of n, whose handle d has, by one that
+// tells its place as it is now. Holds: tree.
+func (r *Root) writeDirRecord(n *node, d *dir) error {
+	rec := &format.DirRecord{ID: d.id, Counter: d.counter, HasXattrs: d.xattrs}
+	if len(n.names) > 0 {
+		rec.Tag = n.names[0].stored.Tag
+	}
+	return r.replaceRecord(d.fd, dirName, r.sealer.SealDir(rec))
 }
 
 // misplaced is the error, and the log line, for an object whose binding does

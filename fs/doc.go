@@ -15,8 +15,8 @@
 // places in the tree where it is found; the stored name is the encrypted one.
 // The binding says where an object belongs: parent directory ID, name tag and
 // counter. A name record (kmsfs.ln.*) says that an object whose own binding
-// says otherwise belongs here all the same: a hard link, or a move that a
-// crash may interrupt. The generation tells which files a crash may have left
+// says otherwise belongs here all the same, a hard link say. A move record, an
+// attribute of the object, covers the time of a rename. The generation tells which files a crash may have left
 // unsettled (barrier.go).
 //
 // Locks, in the order they are taken: node.mu, Root.tree, dir.mu, fdCache.mu,

@@ -246,29 +246,45 @@ func (f *file) verifyBinding(d *dir, ref *nameRef) error {
 	if bound && !h.KeyInRecord {
 		return nil
 	}
-	e, err := r.nameEntry(d, &ref.stored, format.KindFile, h.FileID, h.Counter)
+	e, err := r.nameEntry(d, &ref.stored, format.KindFile, h.FileID)
+	if err == nil {
+		if r.conf.Keys == format.KeysPath {
+			f.wrapped, f.path, f.viaRecord = e.Wrapped, e.Path, true
+		}
+		if bound {
+			return nil
+		}
+	}
+	m, moveErr := r.moveRecord(object{fd: f.fd}, h.FileID)
+	if moveErr == nil && m.Counter > h.Counter && m.Allows(ref.stored.Tag) && (err == nil || !h.KeyInRecord) {
+		// A rename was cut short between moving the name and making the
+		// header's new binding durable; complete it.
+		h.Counter = m.Counter
+		if r.opts.ReadOnly || f.readonly {
+			return nil
+		}
+		return f.bind(d, ref)
+	}
 	if err != nil {
 		return r.misplaced(d, ref.stored.Name, "file belongs elsewhere", err)
-	}
-	if r.conf.Keys == format.KeysPath {
-		f.wrapped, f.path, f.viaRecord = e.Wrapped, e.Path, true
-	}
-	if !bound && !e.Permanent && !r.opts.ReadOnly {
-		// A rename was cut short between moving the name and rewriting the
-		// header; complete it.
-		r.noteCounter(h.FileID, h.Counter)
-		h.Counter = e.CounterMax + 1
-		if err := f.bind(d, ref); err != nil {
-			return err
-		}
 	}
 	return nil
 }
 
+// vouched reports, as nil, that a file whose header names another place may be
+// at ref all the same. Holds: tree, shared.
+func (r *Root) vouched(d *dir, ref *nameRef, o object, h *format.Header) error {
+	if m, err := r.moveRecord(o, h.FileID); err == nil && m.Counter > h.Counter && m.Allows(ref.stored.Tag) {
+		return nil
+	}
+	_, err := r.nameEntry(d, &ref.stored, format.KindFile, h.FileID)
+	return err
+}
+
 // bind makes the header say that the file belongs at ref, with the key wrapped
 // as f.wrapped and f.path have it. The caller has raised the counter, and a
-// name record covers the time until the header is durable; a key that does not
-// fit the header stays in that record.
+// move record covers the time until the header is durable. A key that does not
+// fit the header is in the name's record already.
 func (f *file) bind(d *dir, ref *nameRef) error {
 	h := f.hdr
 	h.Parent, h.Tag = d.id, ref.stored.Tag
@@ -285,13 +301,8 @@ func (f *file) bind(d *dir, ref *nameRef) error {
 	if f.fresh {
 		return nil
 	}
-	if err := f.writeHeaderQuietly(); err != nil {
-		return err
-	}
-	if !h.KeyInRecord {
-		f.r.obsoleteLater(ref, h.FileID, h.Counter)
-	}
-	return nil
+	f.r.settle.dirty.Store(true)
+	return f.writeHeaderQuietly()
 }
 
 // prepare brings f to where want needs it. Holds: n.mu.
@@ -377,11 +388,11 @@ func (f *file) storeWrapped(wrapped []byte, path string) error {
 	}
 	f.wrapped, f.path = wrapped, path
 	if f.viaRecord && (f.hdr.Parent != d.id || f.hdr.Tag != f.at.stored.Tag) {
-		return r.putNameEntry(d, &f.at.stored, f.permanentEntry())
+		return r.putNameEntry(d, &f.at.stored, f.nameEntry())
 	}
 	if !format.PathFits(len(wrapped), path) {
 		// The record must exist before the header relies on it.
-		if err := r.putNameEntry(d, &f.at.stored, f.permanentEntry()); err != nil {
+		if err := r.putNameEntry(d, &f.at.stored, f.nameEntry()); err != nil {
 			return err
 		}
 	}
@@ -390,10 +401,10 @@ func (f *file) storeWrapped(wrapped []byte, path string) error {
 	return f.bind(d, &f.at)
 }
 
-// permanentEntry is the name record's entry of a further hard link, or of a
-// file whose path does not fit its header.
-func (f *file) permanentEntry() *format.NameEntry {
-	e := &format.NameEntry{ID: f.hdr.FileID, Kind: format.KindFile, Permanent: true, CounterMax: ^uint64(0)}
+// nameEntry is the name record's entry of a further hard link, or of a file
+// whose path does not fit its header.
+func (f *file) nameEntry() *format.NameEntry {
+	e := &format.NameEntry{ID: f.hdr.FileID, Kind: format.KindFile}
 	if f.r.conf.Keys == format.KeysPath {
 		e.Wrapped, e.Path = f.wrapped, f.path
 	}
@@ -442,7 +453,7 @@ func (f *file) loadLength() error {
 	pages := f.size / content.PageSize
 	last := pages - 1
 	buf := f.first
-	if last > 0 {
+	if last > 0 || buf == nil {
 		buf = getPages(1)
 		defer putPages(buf)
 		if n, err := backing.Pread(f.fd, buf, last*content.PageSize); err != nil {
@@ -466,10 +477,7 @@ func (f *file) loadLength() error {
 		if f.readonly {
 			return nil
 		}
-		if err := backing.Truncate(f.fd, want); err != nil {
-			return err
-		}
-		f.size = want
+		return f.setSize(f.length)
 	}
 	return nil
 }
@@ -510,6 +518,25 @@ func (f *file) writeHeader() error {
 		return err
 	}
 	f.hdrDirty = false
+	return nil
+}
+
+// setSize makes the backing file as long as its plaintext length asks for. What
+// lies behind the final page must be zeros: a later hole may begin there.
+func (f *file) setSize(length int64) error {
+	want := f.r.geom.BackingSize(length)
+	if pages := want - want%content.PageSize; pages < f.size {
+		if err := backing.Truncate(f.fd, pages); err != nil {
+			return err
+		}
+		f.size = pages
+	}
+	if want != f.size {
+		if err := backing.Truncate(f.fd, want); err != nil {
+			return err
+		}
+		f.size = want
+	}
 	return nil
 }
 

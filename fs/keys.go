@@ -2,7 +2,6 @@ package fs
 
 import (
 	"context"
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -51,7 +50,7 @@ type keyring struct {
 	svc    KeyService
 	conf   *format.Config
 	sealer *format.Sealer
-	opaque []byte // HMAC key for --context opaque
+	opaque *secret.Buffer // HMAC key for --context opaque
 }
 
 // volumeKeySize is the size of a volume key in bytes, as EBS asks for.
@@ -85,7 +84,7 @@ func openVolumeKey(ctx context.Context, svc KeyService, conf *format.Config) (*s
 func newKeyring(svc KeyService, conf *format.Config, sealer *format.Sealer, volumeKey []byte) (*keyring, error) {
 	k := &keyring{svc: svc, conf: conf, sealer: sealer}
 	if conf.Context == format.ContextOpaque {
-		key, err := hkdf.Key(sha256.New, volumeKey, nil, "kmsfs v1 opaque", 32)
+		key, err := secret.HKDF(volumeKey, nil, []byte("kmsfs v1 opaque"), sha256.Size)
 		if err != nil {
 			return nil, err
 		}
@@ -156,7 +155,7 @@ func (k *keyring) opaquePath(path string) string {
 	var b strings.Builder
 	for i := 1; i <= len(path); i++ {
 		if i == len(path) || path[i] == '/' {
-			mac := hmac.New(sha256.New, k.opaque)
+			mac := hmac.New(sha256.New, k.opaque.Bytes())
 			mac.Write([]byte(path[:i]))
 			b.WriteByte('/')
 			b.WriteString(base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:15]))
@@ -216,14 +215,19 @@ func (k *keyring) rewrap(wrapped []byte, from, to string) ([]byte, error) {
 	if !k.bindsPath() || from == to {
 		return wrapped, nil
 	}
-	res, err := one(context.Background(), k.svc, kmsapi.BatchItem{
-		Op: kmsapi.OpReEncrypt, KeyID: k.conf.KMSKey, SourceKeyID: k.conf.KMSKey, CiphertextBlob: wrapped,
-		EncryptionContext: k.fileContext(from), DestinationEncryptionContext: k.fileContext(to),
-	})
+	res, err := one(context.Background(), k.svc, k.reEncrypt(wrapped, from, to))
 	if err != nil {
 		return nil, fmt.Errorf("re-wrap data key: %w", err)
 	}
 	return res.CiphertextBlob, nil
+}
+
+// reEncrypt is the request for it.
+func (k *keyring) reEncrypt(wrapped []byte, from, to string) kmsapi.BatchItem {
+	return kmsapi.BatchItem{
+		Op: kmsapi.OpReEncrypt, KeyID: k.conf.KMSKey, SourceKeyID: k.conf.KMSKey, CiphertextBlob: wrapped,
+		EncryptionContext: k.fileContext(from), DestinationEncryptionContext: k.fileContext(to),
+	}
 }
 
 func dataKey(plain []byte) (*secret.Buffer, error) {

@@ -59,7 +59,7 @@ func (r *Root) linkFile(n *node, p *place, st *unix.Stat_t) error {
 	if !r.keys.bindsPath() {
 		path = f.path
 	}
-	e := f.permanentEntry()
+	e := f.nameEntry()
 	if r.conf.Keys == format.KeysPath {
 		e.Wrapped, e.Path = wrapped, path
 	}
@@ -77,13 +77,12 @@ func (r *Root) linkFile(n *node, p *place, st *unix.Stat_t) error {
 	})
 }
 
-// linkNameless names an O_TMPFILE file. Until the header with the new binding
-// is durable the record vouches for it.
+// linkNameless names an O_TMPFILE file. Until its header with the new binding
+// is durable the move record vouches for it.
 func (r *Root) linkNameless(n *node, f *file, p *place, e *format.NameEntry, st *unix.Stat_t) error {
-	e.Permanent = !format.PathFits(len(e.Wrapped), e.Path)
-	e.CounterMin, e.CounterMax = f.hdr.Counter, f.hdr.Counter
-	if e.Permanent {
-		e.CounterMin, e.CounterMax = 0, ^uint64(0)
+	bound := r.putMove(object{fd: f.fd}, f.hdr.FileID, f.hdr.Counter+1, p.stored.Tag) == nil
+	if bound && format.PathFits(len(e.Wrapped), e.Path) && !f.hdr.KeyInRecord {
+		e = nil
 	}
 	err := r.linkAt(n, p, e, st, func(d *dir) error {
 		f.mu.RLock()
@@ -94,6 +93,10 @@ func (r *Root) linkNameless(n *node, f *file, p *place, e *format.NameEntry, st 
 		return err
 	}
 	if r.conf.Keys == format.KeysPath {
+		e := e
+		if e == nil {
+			e = f.nameEntry()
+		}
 		f.wrapped, f.path = e.Wrapped, e.Path
 	}
 	return r.rebind(f, &nameRef{p.parent, p.name, p.stored})
@@ -136,7 +139,7 @@ func (r *Root) entryAt(ref *nameRef) (*format.NameEntry, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &format.NameEntry{ID: link.ID, Kind: format.KindSymlink, Permanent: true, CounterMax: ^uint64(0)}, nil
+		return &format.NameEntry{ID: link.ID, Kind: format.KindSymlink}, nil
 	}
 	return r.specialEntry(d, ref, &st)
 }
@@ -154,13 +157,13 @@ func (r *Root) linkFrom(n *node, to *dir, stored string) error {
 	return backing.Link(from.fd, n.names[0].stored.Name, to.fd, stored)
 }
 
-// linkAt puts entry e and sidecar at p, has make create the name, and tells
-// the tree.
+// linkAt puts entry e, if any, and sidecar at p, has make create the name, and
+// tells the tree.
 func (r *Root) linkAt(n *node, p *place, e *format.NameEntry, st *unix.Stat_t, make func(*dir) error) error {
 	r.tree.RLock()
 	d, err := r.acquire(p.parent)
 	if err == nil {
-		if err = r.putSidecar(d, &p.stored); err == nil {
+		if err = r.putSidecar(d, &p.stored); err == nil && e != nil {
 			err = r.putNameEntry(d, &p.stored, e)
 		}
 		if err == nil {
@@ -184,7 +187,7 @@ func (r *Root) linkAt(n *node, p *place, e *format.NameEntry, st *unix.Stat_t, m
 }
 
 // rebind writes the binding of an open file anew after it came to ref, where a
-// name record vouches for it meanwhile. Holds: n.mu.
+// move record vouches for it meanwhile. Holds: n.mu.
 func (r *Root) rebind(f *file, ref *nameRef) error {
 	r.tree.RLock()
 	defer r.tree.RUnlock()
@@ -201,7 +204,6 @@ func (r *Root) rebind(f *file, ref *nameRef) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	r.noteCounter(f.hdr.FileID, f.hdr.Counter)
 	f.hdr.Counter++
 	return f.bind(d, ref)
 }

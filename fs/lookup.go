@@ -130,7 +130,7 @@ func (r *Root) verifyFile(d *dir, ref *nameRef) (recover bool, err error) {
 		return false, nil // shown with what stat says; opening it fails
 	}
 	if h.Parent != d.id || h.Tag != ref.stored.Tag {
-		if _, err := r.nameEntry(d, &ref.stored, format.KindFile, h.FileID, h.Counter); err != nil {
+		if err := r.vouched(d, ref, object{fd: fd}, h); err != nil {
 			return false, r.misplaced(d, ref.stored.Name, "file belongs elsewhere", err)
 		}
 	}
@@ -214,7 +214,7 @@ func (r *Root) readSymlink(d *dir, ref *nameRef) (*format.Symlink, error) {
 		return nil, r.misplaced(d, ref.stored.Name, "symlink does not verify", err)
 	}
 	if link.Parent != d.id || link.Tag != ref.stored.Tag {
-		if _, err := r.nameEntry(d, &ref.stored, format.KindSymlink, link.ID, 0); err != nil {
+		if _, err := r.nameEntry(d, &ref.stored, format.KindSymlink, link.ID); err != nil {
 			return nil, r.misplaced(d, ref.stored.Name, "symlink belongs elsewhere", err)
 		}
 	}

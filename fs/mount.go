@@ -84,6 +84,7 @@ func (r *Root) Mount(mountpoint string, o MountOptions) error {
 	if err := server.WaitMount(); err != nil {
 		return errors.Join(fmt.Errorf("mount at %s: %w", mountpoint, err), server.Unmount())
 	}
+	r.tuneReadahead(mountpoint)
 	if r.opts.IdleUnmount > 0 {
 		r.activity.Store(time.Now().UnixNano())
 		r.stopped.Add(1)

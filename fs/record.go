@@ -11,9 +11,9 @@ import (
 )
 
 // A name record (kmsfs.ln.*) lists up to two objects that belong at a name
-// although their own binding may say otherwise. Two, because while a rename
-// replaces one object by another the record must vouch for whichever of them
-// a crash leaves there.
+// although their own binding says otherwise or they have none. Two, because
+// while a rename replaces one such object by another the record must vouch for
+// whichever of them a crash leaves there.
 
 // errNoEntry says that no name record vouches for an object.
 var errNoEntry = errors.New("no name record vouches for it")
@@ -27,9 +27,8 @@ func (r *Root) readNameRecord(d *dir, stored *names.Stored) (*format.NameRecord,
 	return r.sealer.OpenName(d.id, stored.Tag, target)
 }
 
-// nameEntry finds the entry that vouches for object id, with its binding at
-// counter, at the given name.
-func (r *Root) nameEntry(d *dir, stored *names.Stored, kind uint8, id [16]byte, counter uint64) (*format.NameEntry, error) {
+// nameEntry finds the entry that vouches for object id at the given name.
+func (r *Root) nameEntry(d *dir, stored *names.Stored, kind uint8, id [16]byte) (*format.NameEntry, error) {
 	rec, err := r.readNameRecord(d, stored)
 	if err != nil {
 		if err == unix.ENOENT {
@@ -39,7 +38,7 @@ func (r *Root) nameEntry(d *dir, stored *names.Stored, kind uint8, id [16]byte, 
 	}
 	for i := range rec.Entries {
 		e := &rec.Entries[i]
-		if e.Kind == kind && e.ID == id && e.CounterMin <= counter && counter <= e.CounterMax {
+		if e.Kind == kind && e.ID == id {
 			return e, nil
 		}
 	}
@@ -70,6 +69,19 @@ func (r *Root) putNameEntry(d *dir, stored *names.Stored, e *format.NameEntry) e
 		return err
 	}
 	return backing.ReplaceSymlink(d.fd, name, r.tempName(tmpPrefix), target)
+}
+
+// replaceRecord replaces a record that the user's doing is no reason for, and
+// so leaves the directory's mtime as it was.
+func (r *Root) replaceRecord(dirfd int, name, target string) error {
+	var st unix.Stat_t
+	if err := backing.Stat(dirfd, ".", &st); err != nil {
+		return err
+	}
+	if err := backing.ReplaceSymlink(dirfd, name, r.tempName(tmpPrefix), target); err != nil {
+		return err
+	}
+	return backing.Utimens(dirfd, ".", &[2]unix.Timespec{{Nsec: unix.UTIME_OMIT}, st.Mtim})
 }
 
 // removeNameRecord removes the record of a name, if there is one. A record

@@ -74,11 +74,8 @@ scan:
 			return err
 		}
 	}
-	if want := geom.BackingSize(length); want != f.size {
-		if err := backing.Truncate(f.fd, want); err != nil {
-			return err
-		}
-		f.size = want
+	if err := f.setSize(length); err != nil {
+		return err
 	}
 	f.setLength(length)
 	f.cutHoles(end)

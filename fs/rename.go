@@ -9,19 +9,18 @@ import (
 )
 
 // A rename moves an object, and then its binding must follow. Between the two
-// a name record at the new name vouches for the object, so that a crash leaves
+// a move record vouches for the object at both places, so that a crash leaves
 // either the old state or the new one:
 //
 //	authorize     the key service re-wraps the file's key to the new path
-//	record        kmsfs.ln.<new name> = {object, counter, new wrapped key}
+//	move record   an attribute of the object: counter+1, old and new place
 //	renameat2     the move itself, atomic
-//	rebind        header or directory record: new parent, tag, counter+1
-//	forget        the record goes: at once for a directory, whose record is
-//	              journaled in order; after a barrier for a file, whose header
-//	              is not
+//	rebind        a file's header: new place, counter+1, new wrapped key; a
+//	              directory's record follows at the next barrier
 //
 // Symlinks, special files and further hard links have no binding that could
-// follow; for them the record stays.
+// follow; for them a name record at the new name is made first, and stays. So
+// it is where the backing filesystem has no extended attributes.
 
 // Rename implements fuse.RawFileSystem.
 func (r *Root) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName string) fuse.Status {
@@ -45,8 +44,11 @@ type move struct {
 	from, to nameRef
 	st       unix.Stat_t
 	file     *file             // regular files, held
+	dir      *dir              // directories, acquired
 	bound    bool              // its own binding will follow
-	entry    *format.NameEntry // vouches for it at the new name
+	entry    *format.NameEntry // vouches for it at the new name, where needed
+	wrapped  []byte            // a file's key as wrapped for the new path
+	path     string
 }
 
 func (r *Root) rename(fromDir *node, oldName string, toDir *node, newName string, flags uint) error {
@@ -69,6 +71,9 @@ func (r *Root) rename(fromDir *node, oldName string, toDir *node, newName string
 			if m.file != nil {
 				r.letGoLocked(m.n, m.file)
 			}
+			if m.dir != nil {
+				r.release1(m.dir)
+			}
 		}
 	}()
 	for _, m := range moves {
@@ -81,13 +86,11 @@ func (r *Root) rename(fromDir *node, oldName string, toDir *node, newName string
 	}
 	for _, m := range moves {
 		if m.file != nil && m.bound {
-			if r.conf.Keys == format.KeysPath {
-				m.file.wrapped, m.file.path = m.entry.Wrapped, m.entry.Path
-			}
+			m.file.wrapped, m.file.path = m.wrapped, m.path
 			// The name has moved; a failure here is not the rename's. The
-			// record at the new name stays and vouches for the file.
+			// move record stays and vouches for the file.
 			if err := r.rebind(m.file, &m.to); err != nil {
-				r.log.Warn("could not rewrite a moved file's header; its name record stays", "ino", m.n.ino, "err", err)
+				r.log.Warn("could not rewrite a moved file's header; its move record stays", "ino", m.n.ino, "err", err)
 			}
 		}
 	}
@@ -156,14 +159,10 @@ func (r *Root) prepareMove(m *move) error {
 	case unix.S_IFDIR:
 		r.tree.RLock()
 		defer r.tree.RUnlock()
-		d, err := r.acquire(m.n) // verifies it before it moves
-		if err != nil {
-			return err
-		}
-		m.entry = &format.NameEntry{ID: d.id, Kind: format.KindDir, CounterMin: d.counter, CounterMax: d.counter}
+		var err error
+		m.dir, err = r.acquire(m.n) // verifies it before it moves
 		m.bound = true
-		r.release1(d)
-		return nil
+		return err
 	}
 	r.tree.RLock()
 	defer r.tree.RUnlock()
@@ -192,24 +191,50 @@ func (r *Root) prepareFile(m *move) error {
 	if err != nil {
 		return err
 	}
-	wrapped, err := r.keys.rewrap(f.wrapped, f.path, path)
-	if err != nil {
-		return err
+	m.wrapped, m.path = f.wrapped, f.path
+	if r.keys.bindsPath() {
+		if m.wrapped, err = r.keys.rewrap(f.wrapped, f.path, path); err != nil {
+			return err
+		}
+		m.path = path
 	}
-	if !r.keys.bindsPath() {
-		path = f.path
-	}
-	m.entry = f.permanentEntry()
-	if r.conf.Keys == format.KeysPath {
-		m.entry.Wrapped, m.entry.Path = wrapped, path
-	}
-	if m.bound && format.PathFits(len(wrapped), path) {
-		// The record covers the header as it may be on disk: with any counter
-		// since the last barrier, in which no older record was dropped.
-		m.entry.Permanent = false
-		m.entry.CounterMin, m.entry.CounterMax = f.durableCounter(), f.hdr.Counter
+	// A header on disk that still relies on a record, or one that is going to,
+	// needs it at the new name.
+	if !m.bound || f.hdr.KeyInRecord || !format.PathFits(len(m.wrapped), m.path) {
+		m.putEntry()
 	}
 	return nil
+}
+
+// putEntry has a name record vouch for a file at its new name.
+func (m *move) putEntry() {
+	m.entry = m.file.nameEntry()
+	if m.file.r.conf.Keys == format.KeysPath {
+		m.entry.Wrapped, m.entry.Path = m.wrapped, m.path
+	}
+}
+
+// announce writes m's move record. Where that cannot be, a name record will
+// vouch for the object at its new name for good.
+func (r *Root) announce(m *move) {
+	var err error
+	switch {
+	case !m.bound:
+		return
+	case m.dir != nil:
+		err = r.putMove(object{dirfd: m.dir.fd, name: "."}, m.dir.id, uint64(m.dir.counter)+1, m.from.stored.Tag, m.to.stored.Tag)
+	default:
+		err = r.putMove(object{fd: m.file.fd}, m.file.hdr.FileID, m.file.hdr.Counter+1, m.from.stored.Tag, m.to.stored.Tag)
+	}
+	if err == nil {
+		return
+	}
+	m.bound = false
+	if m.dir != nil {
+		m.entry = &format.NameEntry{ID: m.dir.id, Kind: format.KindDir}
+	} else {
+		m.putEntry()
+	}
 }
 
 // moveNames is the rename proper, under the tree lock: records, renameat2,
@@ -247,8 +272,11 @@ func (r *Root) moveNames(moves []*move, flags uint) error {
 		if err := r.putSidecar(d, &m.to.stored); err != nil {
 			return err
 		}
-		if err := r.putNameEntry(d, &m.to.stored, m.entry); err != nil {
-			return err
+		r.announce(m)
+		if m.entry != nil {
+			if err := r.putNameEntry(d, &m.to.stored, m.entry); err != nil {
+				return err
+			}
 		}
 	}
 	if replaces && flags == 0 && old.Mode&unix.S_IFMT == unix.S_IFDIR {
@@ -266,9 +294,14 @@ func (r *Root) moveNames(moves []*move, flags uint) error {
 	r.settle.dirty.Store(true)
 
 	if flags&unix.RENAME_EXCHANGE == 0 {
-		r.removeNameRecord(from, &a.from.stored)
+		if a.entry != nil {
+			r.removeNameRecord(from, &a.from.stored)
+		}
 		r.dropSidecar(from, &a.from.stored)
 		if replaces {
+			if a.entry == nil {
+				r.removeNameRecord(to, &a.to.stored)
+			}
 			r.nameGoneLocked(a.to.parent, a.to.stored.Name, &old)
 		}
 	}
@@ -279,15 +312,17 @@ func (r *Root) moveNames(moves []*move, flags uint) error {
 		m.n.addNameLocked(m.to.parent, m.to.name, m.to.stored)
 	}
 	for _, m := range moves {
-		d := to
-		if m != a {
-			d = from
-		}
-		if m.n.isDir() {
-			if err := r.rebindDir(m, d); err != nil {
-				r.log.Warn("could not rewrite a moved directory's record; its name record stays", "ino", m.n.ino, "err", err)
+		switch {
+		case m.dir != nil && m.bound:
+			// The record follows at the next barrier, however often the
+			// directory moves until then.
+			m.dir.counter++
+			if !m.dir.moved {
+				m.dir.moved = true
+				r.foldLater(m.n)
 			}
-		} else if m.file != nil && !m.bound {
+			r.sweepLater(m.n)
+		case m.file != nil && !m.bound:
 			m.file.moveRecord(m)
 		}
 	}
@@ -298,22 +333,6 @@ func (r *Root) moveNames(moves []*move, flags uint) error {
 func (f *file) moveRecord(m *move) {
 	f.at = m.to
 	if f.r.conf.Keys == format.KeysPath {
-		f.wrapped, f.path, f.viaRecord = m.entry.Wrapped, m.entry.Path, true
+		f.wrapped, f.path, f.viaRecord = m.wrapped, m.path, true
 	}
-}
-
-// rebindDir writes a moved directory's record anew; then the name record has
-// done its work. One symlink replaced, however much is below. Holds: tree.
-func (r *Root) rebindDir(m *move, to *dir) error {
-	d, err := r.acquire(m.n)
-	if err != nil {
-		return err
-	}
-	defer r.release1(d)
-	d.counter++
-	if err := r.writeDirRecord(d.fd, d.recordOf(to.id, m.to.stored.Tag)); err != nil {
-		return err
-	}
-	r.removeNameRecord(to, &m.to.stored)
-	return nil
 }

@@ -70,11 +70,9 @@ func (f *file) shrink(length int64) error {
 	if err := backing.Pwrite(f.fd, page, last*content.PageSize); err != nil {
 		return err
 	}
-	size := f.r.geom.BackingSize(length)
-	if err := backing.Truncate(f.fd, size); err != nil {
+	if err := f.setSize(length); err != nil {
 		return err
 	}
-	f.size = size
 	f.setLength(length)
 	f.setTail(last, plain[:used])
 	return nil
@@ -87,7 +85,13 @@ func (r *Root) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
 	if h == nil || h.file == nil {
 		return fuse.EBADF
 	}
-	if err := r.killPriv(h.file); err != nil {
+	// This request does not say whether the caller may keep setuid bits.
+	if in.Uid != 0 {
+		if err := r.killPriv(h.file, &in.Caller); err != nil {
+			return status(err)
+		}
+	}
+	if err := r.dropCapability(h.file); err != nil {
 		return status(err)
 	}
 	return status(h.file.allocate(in.Mode, int64(in.Offset), int64(in.Length)))
@@ -296,7 +300,12 @@ func (r *Root) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (uint3
 	if from == nil || from.file == nil || to == nil || to.file == nil {
 		return 0, fuse.EBADF
 	}
-	if err := r.killPriv(to.file); err != nil {
+	if in.Uid != 0 {
+		if err := r.killPriv(to.file, &in.Caller); err != nil {
+			return 0, status(err)
+		}
+	}
+	if err := r.dropCapability(to.file); err != nil {
 		return 0, status(err)
 	}
 	const chunk = 256 // pages

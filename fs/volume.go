@@ -98,6 +98,12 @@ type Root struct {
 		from, to uint64 // [from, to); empty after a clean unmount
 	}
 
+	rewrap struct { // directories whose files' keys wait for a new wrapping
+		mu      sync.Mutex
+		dirs    []*node
+		running bool
+	}
+
 	recovered atomic.Bool // the files of a crashed session have been checked
 
 	session  string // part of every temporary name of this session
@@ -171,8 +177,7 @@ func Create(ctx context.Context, dir string, o CreateOptions) (*Config, error) {
 		return nil, err
 	}
 	defer backing.Close(fd)
-	var id names.ID
-	rand.Read(id[:])
+	id := names.NewDirID()
 	if err := backing.Symlink(fd, dirName, sealer.SealDir(&format.DirRecord{ID: id})); err != nil {
 		return nil, err
 	}
@@ -324,7 +329,7 @@ func (r *Root) openRootDir() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errBadRootDir, err)
 	}
-	if rec.Parent != (names.ID{}) || rec.Tag != (names.Tag{}) {
+	if !rec.At(names.Tag{}) {
 		return fmt.Errorf("%w: it belongs to another directory", errBadRootDir)
 	}
 	r.fds.init()

@@ -18,7 +18,7 @@ func (r *Root) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, 
 	}
 	f := h.file
 	if in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0 {
-		if err := r.killPriv(f); err != nil {
+		if err := r.killPriv(f, &in.Caller); err != nil {
 			return 0, status(err)
 		}
 	}
@@ -79,15 +79,16 @@ func (f *file) writeLocked(data []byte, off int64) error {
 	if err := f.writePages(data, off, start, last, newLen); err != nil {
 		return f.undoGrowth(oldLast, oldUsed, err)
 	}
-	size := max(f.size, (last+1)*content.PageSize)
-	if want := geom.BackingSize(newLen); want != size {
-		if err := backing.Truncate(f.fd, want); err != nil {
-			return f.undoGrowth(oldLast, oldUsed, err)
+	f.size = max(f.size, (last+1)*content.PageSize)
+	if newLen > f.length {
+		if want := geom.BackingSize(newLen); want != f.size {
+			if err := backing.Truncate(f.fd, want); err != nil {
+				return f.undoGrowth(oldLast, oldUsed, err)
+			}
+			f.size = want
 		}
-		size = want
+		f.setLength(newLen)
 	}
-	f.size = size
-	f.setLength(newLen)
 	f.r.settle.dirty.Store(true)
 	f.noteFilled(start, last)
 	return nil
@@ -183,8 +184,11 @@ func (f *file) undoGrowth(last int64, used int, cause error) error {
 		err = backing.Pwrite(f.fd, page, last*content.PageSize)
 	}
 	if err == nil {
-		f.size = f.r.geom.BackingSize(f.length)
-		err = backing.Truncate(f.fd, f.size)
+		var st unix.Stat_t
+		if err = backing.Fstat(f.fd, &st); err == nil {
+			f.size = st.Size
+			err = f.setSize(f.length)
+		}
 	}
 	if err != nil {
 		f.r.log.Error("could not put a file's end back after a failed write; remounting checks it", "ino", f.n.ino, "err", err)

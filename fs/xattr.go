@@ -10,7 +10,6 @@ import (
 
 	"kmsfs.dev/kmsfs/fs/internal/backing"
 	"kmsfs.dev/kmsfs/fs/internal/format"
-	"kmsfs.dev/kmsfs/fs/internal/names"
 	"kmsfs.dev/kmsfs/fs/internal/posixacl"
 )
 
@@ -30,16 +29,21 @@ const (
 // checked who may use them.
 var xattrSpaces = []string{"user.", "trusted.", "security."}
 
-func servesXattr(name string) bool {
+// checkXattr tells, as EOPNOTSUPP or EINVAL, that there can be no attribute of
+// that name.
+func checkXattr(name string) error {
 	if name == accessACL || name == defaultACL {
-		return true
+		return nil
 	}
 	for _, space := range xattrSpaces {
-		if strings.HasPrefix(name, space) && len(name) > len(space) {
-			return true
+		if rest, ok := strings.CutPrefix(name, space); ok {
+			if rest == "" {
+				return unix.EINVAL
+			}
+			return nil
 		}
 	}
-	return false
+	return unix.EOPNOTSUPP
 }
 
 // loadXattrs returns n's attributes. Holds: n.mu.
@@ -169,13 +173,8 @@ func (r *Root) replaceXattrs(n *node, set format.XattrSet) error {
 			return err
 		}
 		defer r.release1(d)
-		rec := d.recordOf(r.parentOf(n))
-		rec.HasXattrs = true
-		if err := r.writeDirRecord(d.fd, rec); err != nil {
-			return err
-		}
 		d.xattrs = true
-		return nil
+		return r.writeDirRecord(n, d)
 	})
 	if err == nil && f != nil {
 		f.mu.Lock()
@@ -231,8 +230,8 @@ func (r *Root) xattr(n *node, attr string) ([]byte, error) {
 	if attr == InfoXattr {
 		return r.info(n)
 	}
-	if !servesXattr(attr) {
-		return nil, unix.EOPNOTSUPP
+	if err := checkXattr(attr); err != nil {
+		return nil, err
 	}
 	set, err := r.loadXattrs(n)
 	if err != nil {
@@ -280,11 +279,15 @@ func (r *Root) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, dat
 	if n == nil {
 		return fuse.Status(unix.ESTALE)
 	}
-	switch {
-	case r.opts.ReadOnly:
+	if r.opts.ReadOnly {
 		return fuse.EROFS
-	case !servesXattr(attr):
-		return fuse.Status(unix.EOPNOTSUPP)
+	}
+	if err := checkXattr(attr); err != nil {
+		return status(err)
+	}
+	switch {
+	case (attr == accessACL || attr == defaultACL) && len(data) == 0:
+		return status(r.removeXattr(n, attr)) // as setxattr(2) does on local filesystems
 	case attr == accessACL:
 		killSGID := in.SetXAttrFlags&fuse.SETXATTR_ACL_KILL_SGID != 0
 		return status(r.setAccessACL(n, data, killSGID))
@@ -319,19 +322,27 @@ func (r *Root) RemoveXAttr(_ <-chan struct{}, header *fuse.InHeader, attr string
 	if r.opts.ReadOnly {
 		return fuse.EROFS
 	}
-	if !servesXattr(attr) {
-		return fuse.Status(unix.EOPNOTSUPP)
+	if err := checkXattr(attr); err != nil {
+		return status(err)
 	}
 	return status(r.removeXattr(n, attr))
 }
 
+// removeXattr removes an attribute. An ACL that is not there is removed already.
 func (r *Root) removeXattr(n *node, attr string) error {
-	return r.changeXattrs(n, func(set format.XattrSet) (format.XattrSet, error) {
-		if _, ok := set.Get(attr); !ok {
-			return nil, unix.ENODATA
+	err := r.changeXattrs(n, func(set format.XattrSet) (format.XattrSet, error) {
+		if _, ok := set.Get(attr); ok {
+			return set.Without(attr), nil
 		}
-		return set.Without(attr), nil
+		if attr == accessACL || attr == defaultACL {
+			return nil, errUnchanged
+		}
+		return nil, unix.ENODATA
 	})
+	if err == errUnchanged {
+		return nil
+	}
+	return err
 }
 
 // dropCapability removes a file's capabilities before its content changes, as
@@ -361,14 +372,6 @@ func (r *Root) removeCapability(n *node) error {
 		return err
 	}
 	return nil
-}
-
-// parentOf is the binding that n's directory record holds. Holds: tree.
-func (r *Root) parentOf(n *node) (names.ID, names.Tag) {
-	if len(n.names) == 0 {
-		return names.ID{}, names.Tag{}
-	}
-	return n.names[0].parent.dir.id, n.names[0].stored.Tag
 }
 
 // peekHeader reads a regular file's header without opening it for use.

@@ -1,0 +1,212 @@
+package fs
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs/internal/backing"
+	"kmsfs.dev/kmsfs/fs/internal/names"
+	"kmsfs.dev/kmsfs/keysvc/kmsapi"
+)
+
+// After a directory rename the keys of all files below it are still wrapped
+// under their old paths. Opening such a file re-wraps its key first; a sweep
+// in the background does the rest, so that policies and audit log see today's
+// paths soon. The sweep is a convenience: what it does not reach, because it
+// is refused or the mount goes away, waits for the next open.
+
+// rewrapBatch is how many keys go to the key service at a time.
+const rewrapBatch = 128
+
+// rewrapDelay lets renames that come in series pass before the sweep starts.
+const rewrapDelay = 2 * time.Second
+
+// sweepLater has the keys below the directory n re-wrapped in the background.
+// Holds: tree, shared suffices.
+func (r *Root) sweepLater(n *node) {
+	if !r.keys.bindsPath() {
+		return
+	}
+	n.refs.Add(1)
+	r.rewrap.mu.Lock()
+	defer r.rewrap.mu.Unlock()
+	r.rewrap.dirs = append(r.rewrap.dirs, n)
+	if !r.rewrap.running {
+		r.rewrap.running = true
+		r.stopped.Add(1)
+		go r.rewrapLoop()
+	}
+}
+
+func (r *Root) rewrapLoop() {
+	defer r.stopped.Done()
+	wait := time.NewTimer(rewrapDelay)
+	defer wait.Stop()
+	select {
+	case <-r.stop:
+	case <-wait.C:
+	}
+	for {
+		r.rewrap.mu.Lock()
+		if len(r.rewrap.dirs) == 0 {
+			r.rewrap.running = false
+			r.rewrap.mu.Unlock()
+			return
+		}
+		n := r.rewrap.dirs[0]
+		r.rewrap.dirs = r.rewrap.dirs[1:]
+		r.rewrap.mu.Unlock()
+		s := &rewrapSweep{r: r}
+		s.dir(n)
+		s.flush()
+		r.tree.Lock()
+		n.refs.Add(-1)
+		r.reapLocked(n)
+		r.tree.Unlock()
+	}
+}
+
+func (r *Root) stopping() bool {
+	select {
+	case <-r.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// rewrapSweep collects stale files of one subtree into batches.
+type rewrapSweep struct {
+	r     *Root
+	stale []*staleFile
+}
+
+type staleFile struct {
+	n        *node // with one lookup counted
+	from, to string
+	wrapped  []byte
+}
+
+// dir collects the stale files below the directory n.
+func (s *rewrapSweep) dir(n *node) {
+	r := s.r
+	r.tree.RLock()
+	d, err := r.acquire(n)
+	var list *backing.Lister
+	if err == nil {
+		if list, err = backing.NewLister(d.fd); err != nil {
+			r.release1(d)
+		}
+	}
+	r.tree.RUnlock()
+	if err != nil {
+		return // an open will say what is wrong
+	}
+	defer r.release1(d)
+	defer list.Close()
+	for !r.stopping() {
+		e, more, err := list.Next()
+		if err != nil || !more {
+			return
+		}
+		if e.Type == unix.S_IFLNK || names.IsReserved(e.Name) {
+			continue
+		}
+		if name, stored, ok := r.plainName(d, e.Name); ok && stored != nil {
+			s.entry(n, name, stored)
+		}
+	}
+}
+
+func (s *rewrapSweep) entry(parent *node, name string, stored *names.Stored) {
+	r := s.r
+	var st unix.Stat_t
+	n, err := r.lookup(parent, name, 1, &st)
+	if err != nil {
+		return
+	}
+	switch {
+	case n.isDir():
+		s.dir(n)
+	case n.isRegular():
+		if f := s.staleFile(n); f != nil {
+			if s.stale = append(s.stale, f); len(s.stale) >= rewrapBatch {
+				s.flush()
+			}
+			return // keeps its lookup until flushed
+		}
+	}
+	r.Forget(n.id, 1)
+}
+
+// staleFile tells how n's key is wrapped when it is not under n's path.
+func (s *rewrapSweep) staleFile(n *node) *staleFile {
+	f, err := s.r.hold(n, accessHeader)
+	if err != nil {
+		return nil
+	}
+	defer s.r.letGo(f)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s.r.tree.RLock()
+	to := contextOf(n.pathLocked())
+	s.r.tree.RUnlock()
+	if f.path == to || f.path == "" {
+		return nil
+	}
+	return &staleFile{n: n, from: f.path, to: to, wrapped: f.wrapped}
+}
+
+// flush re-wraps what has been collected, in one batch.
+func (s *rewrapSweep) flush() {
+	r := s.r
+	stale := s.stale
+	s.stale = nil
+	if len(stale) == 0 {
+		return
+	}
+	defer func() {
+		for _, f := range stale {
+			r.Forget(f.n.id, 1)
+		}
+	}()
+	items := make([]kmsapi.BatchItem, len(stale))
+	for i, f := range stale {
+		items[i] = r.keys.reEncrypt(f.wrapped, f.from, f.to)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
+	defer cancel()
+	results, err := r.keys.svc.Batch(ctx, items)
+	if err != nil || len(results) != len(items) {
+		r.log.Warn("background re-wrap got no answer; files are re-wrapped when opened", "err", err)
+		return
+	}
+	for i, f := range stale {
+		if results[i].Err == nil {
+			s.store(f, results[i].CiphertextBlob)
+		}
+	}
+}
+
+// store records a re-wrapped key, unless the file has been moved or re-wrapped
+// meanwhile.
+func (s *rewrapSweep) store(stale *staleFile, wrapped []byte) {
+	r, n := s.r, stale.n
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f, err := r.holdLocked(n, accessHeader)
+	if err != nil {
+		return
+	}
+	defer r.letGoLocked(n, f)
+	r.tree.RLock()
+	same := len(n.names) > 0 && contextOf(n.pathLocked()) == stale.to
+	r.tree.RUnlock()
+	if same && f.path == stale.from {
+		if err := f.storeWrapped(wrapped, stale.to); err != nil {
+			r.log.Warn("could not store a re-wrapped key", "ino", n.ino, "err", err)
+		}
+	}
+}
