@@ -38,8 +38,8 @@ type settler struct {
 	moved []*node // directories whose record tells an older place
 }
 
-// startSession reads kmsfs.settled and reserves this session's generations.
-func (r *Root) startSession() error {
+// loadSettled reads kmsfs.settled.
+func (r *Root) loadSettled() error {
 	target, err := backing.Readlink(r.rootfd, settledName)
 	if err != nil {
 		return fmt.Errorf("%w: %v", errNoSettled, err)
@@ -53,12 +53,17 @@ func (r *Root) startSession() error {
 	s.settled.Store(rec.Settled)
 	r.lenient.from, r.lenient.to = rec.Settled, rec.Next
 	s.gen.Store(rec.Next)
-	if r.opts.ReadOnly {
-		return nil
+	return nil
+}
+
+// startSession reads kmsfs.settled and reserves this session's generations.
+func (r *Root) startSession() error {
+	if err := r.loadSettled(); err != nil || r.opts.ReadOnly {
+		return err
 	}
 	// Until a clean end every generation from settled on is in doubt; the
 	// session may use this many (one per barrier).
-	s.next = rec.Next + 1<<32
+	r.settle.next += 1 << 32
 	if err := r.writeSettled(); err != nil {
 		return err
 	}

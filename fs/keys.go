@@ -199,14 +199,19 @@ func (k *keyring) open(fileID [16]byte, wrapped []byte, path string) (*secret.Bu
 		}
 		return dataKey(plain)
 	}
-	res, err := one(context.Background(), k.svc, kmsapi.BatchItem{
-		Op: kmsapi.OpDecrypt, KeyID: k.conf.KMSKey, CiphertextBlob: wrapped,
-		EncryptionContext: k.fileContext(path),
-	})
+	res, err := one(context.Background(), k.svc, k.decrypt(wrapped, path))
 	if err != nil {
 		return nil, fmt.Errorf("unwrap data key: %w", err)
 	}
 	return dataKey(res.Plaintext)
+}
+
+// decrypt is the request for it.
+func (k *keyring) decrypt(wrapped []byte, path string) kmsapi.BatchItem {
+	return kmsapi.BatchItem{
+		Op: kmsapi.OpDecrypt, KeyID: k.conf.KMSKey, CiphertextBlob: wrapped,
+		EncryptionContext: k.fileContext(path),
+	}
 }
 
 // rewrap moves a wrapped data key from one path to another without seeing it.

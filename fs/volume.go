@@ -232,7 +232,20 @@ func writeDurably(dirfd int, name string, data []byte) error {
 
 // Open unlocks the volume in dir. It holds a lock on it until Close: one
 // worker per volume, since node caches and the settling generations assume it.
-func Open(ctx context.Context, dir string, o Options) (_ *Root, err error) {
+func Open(ctx context.Context, dir string, o Options) (*Root, error) {
+	r, err := openVolume(ctx, dir, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.startSession(); err != nil {
+		r.release()
+		return nil, err
+	}
+	return r, nil
+}
+
+// openVolume is Open up to the session, of which a check has none.
+func openVolume(ctx context.Context, dir string, o Options) (_ *Root, err error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -270,9 +283,6 @@ func Open(ctx context.Context, dir string, o Options) (_ *Root, err error) {
 		return nil, err
 	}
 	if err = r.openRootDir(); err != nil {
-		return nil, err
-	}
-	if err = r.startSession(); err != nil {
 		return nil, err
 	}
 	return r, nil
