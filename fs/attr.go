@@ -99,6 +99,10 @@ func (r *Root) withObject(n *node, st *unix.Stat_t, do func(object) error) error
 	}
 	// Unlinked: an open file has its descriptor, a directory perhaps its
 	// handle; otherwise only what unlink saw is left.
+	if n.dir != nil && n.gone != nil { // taking it apart has changed its times
+		*st = *n.gone
+		return do(object{fd: -1})
+	}
 	if n.dir != nil {
 		if d, e := r.acquire(n); e == nil {
 			defer r.release1(d)
@@ -185,10 +189,13 @@ func (r *Root) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut)
 			return status(err)
 		}
 	}
+	// chown(2) with neither owner nor group arrives as a request for nothing,
+	// but clears setuid bits like any other.
+	const attrs = fuse.FATTR_MODE | fuse.FATTR_UID | fuse.FATTR_GID | fuse.FATTR_SIZE | fuse.FATTR_ATIME | fuse.FATTR_MTIME
 	var st unix.Stat_t
 	err := r.withObject(n, &st, func(o object) error {
 		changed := false
-		if setUID || setGID {
+		if setUID || setGID || in.Valid&attrs == 0 {
 			u, g := -1, -1
 			if setUID {
 				u = int(uid)

@@ -42,10 +42,12 @@ type file struct {
 	tail     tailPage
 	first    []byte          // page 0 as read when opening, until its first use
 	filled   []format.Extent // hole pages written since, not yet known durable
-	synced   bool            // an fsync promised durability since birth or opening
-	noMarks  bool            // read-only view of an unsettled file: its end is not marked
-	hdrDirty bool            // hdr has changes that are not on disk
-	shown    atomic.Int64    // length, for stat; readable without mu
+
+	holeChanges int          // counts what made pages absent
+	synced      bool         // an fsync promised durability since birth or opening
+	noMarks     bool         // read-only view of an unsettled file: its end is not marked
+	hdrDirty    bool         // hdr has changes that are not on disk
+	shown       atomic.Int64 // length, for stat; readable without mu
 }
 
 // tailPage is the plaintext of the page that was written last, so that appends
@@ -603,7 +605,7 @@ func (f *file) fsync() error {
 		return err
 	}
 	f.synced = true
-	filled := f.filled
+	filled, holes := f.filled, f.holeChanges
 	f.filled = nil
 	fd := f.fd
 	f.mu.Unlock()
@@ -611,14 +613,13 @@ func (f *file) fsync() error {
 		return nil
 	}
 	if err := backing.Datasync(fd); err != nil {
-		f.mu.Lock()
-		f.filled = append(f.filled, filled...)
-		f.mu.Unlock()
-		return err
+		return err // what was filled stays marked as a hole, which is no harm
 	}
 	if len(filled) > 0 {
 		f.mu.Lock()
-		f.closeHoles(filled)
+		if holes == f.holeChanges { // else some of them may be holes again
+			f.closeHoles(filled)
+		}
 		f.mu.Unlock()
 	}
 	return nil

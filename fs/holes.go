@@ -40,6 +40,8 @@ func (f *file) addHole(e format.Extent) {
 	}
 	f.hdr.Holes = merged
 	f.hdrDirty = true
+	f.filled = subtract(f.filled, e)
+	f.holeChanges++
 	f.capHoles()
 }
 
@@ -61,8 +63,11 @@ func (f *file) capHoles() {
 
 // cutHoles forgets holes from page p on.
 func (f *file) cutHoles(p int64) {
-	f.hdr.Holes = subtract(f.hdr.Holes, format.Extent{First: p, Count: 1<<47 - p})
+	rest := format.Extent{First: p, Count: 1<<47 - p}
+	f.hdr.Holes = subtract(f.hdr.Holes, rest)
+	f.filled = subtract(f.filled, rest)
 	f.hdrDirty = true
+	f.holeChanges++
 }
 
 // noteFilled takes pages that were just written out of the holes: at once

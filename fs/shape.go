@@ -112,16 +112,14 @@ func (f *file) allocate(mode uint32, off, length int64) error {
 		return unix.EBADF
 	}
 	switch mode {
-	case punch | keepSize:
-		return f.punch(off, end)
-	case zero, zero | keepSize:
+	case punch | keepSize, zero, zero | keepSize:
 		if err := f.punch(off, end); err != nil {
 			return err
 		}
 		if mode == zero && end > f.length {
 			return f.truncateLocked(end)
 		}
-		return nil
+		return backing.Futimens(f.fd, &[2]unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Nsec: unix.UTIME_NOW}})
 	case 0, keepSize:
 		// Reserve the blocks first: that is what the caller asks for, and
 		// what fails when the disk is full.

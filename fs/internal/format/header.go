@@ -147,7 +147,8 @@ func (s *Sealer) MarshalHeader(dst []byte, h *Header) error {
 		putU48(b[at+6:], e.Count)
 		at += extentSize
 	}
-	copy(b[headerMAC:], s.headerMAC(b))
+	sum := s.header.sum(adHeader, b[:headerMAC])
+	copy(b[headerMAC:], sum[:])
 	return nil
 }
 
@@ -162,7 +163,7 @@ func (s *Sealer) ParseHeader(src []byte) (*Header, error) {
 	}
 	// Nothing is looked at before the MAC: an error that told which field is
 	// wrong would be about bytes that anyone can have written.
-	if !hmac.Equal(src[headerMAC:], s.headerMAC(src)) {
+	if sum := s.header.sum(adHeader, src[:headerMAC]); !hmac.Equal(src[headerMAC:], sum[:]) {
 		return nil, fmt.Errorf("header does not authenticate: %w", ErrCorrupt)
 	}
 	h, ok := s.parseHeader(src)
@@ -170,15 +171,6 @@ func (s *Sealer) ParseHeader(src []byte) (*Header, error) {
 		return nil, fmt.Errorf("header holds what no writer writes: %w", ErrCorrupt)
 	}
 	return h, nil
-}
-
-// headerMAC returns the MAC of a header's other bytes.
-func (s *Sealer) headerMAC(b []byte) []byte {
-	key := s.header.Bytes()
-	if key == nil { // an HMAC would take it for an empty key
-		panic("format: use of a Sealer after Wipe")
-	}
-	return mac(key, adHeader, b[:headerMAC])
 }
 
 // parseHeader reads the fields and checks that the bytes between them are zero.
@@ -217,6 +209,9 @@ func (s *Sealer) parseHeader(b []byte) (*Header, bool) {
 		}
 		h.Path = string(plain)
 		at += path
+	}
+	if holes > 0 {
+		h.Holes = make([]Extent, 0, holes)
 	}
 	for range holes {
 		h.Holes = append(h.Holes, Extent{u48(b[at:]), u48(b[at+6:])})

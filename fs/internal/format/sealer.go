@@ -7,7 +7,6 @@
 package format
 
 import (
-	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -60,7 +59,7 @@ const (
 // Sealer holds the keys of one volume for all but names and pages. It is safe
 // for concurrent use until Wipe.
 type Sealer struct {
-	header  *secret.Buffer
+	header  *macs
 	names   *secret.Buffer
 	wrap    *secret.Buffer
 	records *siv.Cipher
@@ -70,12 +69,19 @@ type Sealer struct {
 // NewSealer derives the keys from volumeKey, which stays the caller's to wipe.
 func NewSealer(volumeKey []byte) (*Sealer, error) {
 	s := &Sealer{}
+	header, err := subkey(volumeKey, infoHeader, sha256.Size)
+	if err != nil {
+		return nil, err
+	}
+	defer header.Free()
+	if s.header, err = newMACs(header.Bytes()); err != nil {
+		return nil, err
+	}
 	for _, k := range []struct {
 		to   **secret.Buffer
 		info string
 		size int
-	}{{&s.header, infoHeader, sha256.Size}, {&s.names, infoNames, names.KeySize}, {&s.wrap, infoWrap, wrapKeySize}} {
-		var err error
+	}{{&s.names, infoNames, names.KeySize}, {&s.wrap, infoWrap, wrapKeySize}} {
 		if *k.to, err = subkey(volumeKey, k.info, k.size); err != nil {
 			s.Wipe()
 			return nil, err
@@ -108,7 +114,7 @@ func (s *Sealer) Wipe() {
 	if s == nil {
 		return
 	}
-	s.header.Free()
+	s.header.wipe()
 	s.names.Free()
 	s.wrap.Free()
 	s.records.Wipe()
@@ -120,15 +126,6 @@ func subkey(volumeKey []byte, info string, n int) (*secret.Buffer, error) {
 		return nil, fmt.Errorf("format: volume key of %d bytes, need %d", len(volumeKey), VolumeKeySize)
 	}
 	return secret.HKDF(volumeKey, nil, []byte(info), n)
-}
-
-// mac returns HMAC-SHA256(key, prefix | message).
-func mac(key []byte, prefix string, message []byte) []byte {
-	h := hmac.New(sha256.New, key)
-	defer secret.WipeObject(h)
-	h.Write([]byte(prefix))
-	h.Write(message)
-	return h.Sum(nil)
 }
 
 // ad joins a label and parts of fixed length, and so is injective.
