@@ -129,21 +129,20 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		Action:         noCommand,
 	}
 	for _, c := range app.Commands {
-		finish(c, "kmsfs")
+		finish(c)
 	}
 	return app
 }
 
 // finish gives each command the error handling that urfave/cli leaves to them.
-func finish(c *cli.Command, parent string) {
-	c.HelpName = parent + " " + c.Name
+func finish(c *cli.Command) {
 	c.OnUsageError = onUsageError
 	c.HideHelpCommand = true
 	if len(c.Subcommands) > 0 && c.Action == nil {
 		c.Action = noCommand
 	}
 	for _, sub := range c.Subcommands {
-		finish(sub, c.HelpName)
+		finish(sub)
 	}
 }
 
