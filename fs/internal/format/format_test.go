@@ -1,8 +1,6 @@
 package format
 
 import (
-	"bytes"
-	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -45,6 +43,10 @@ func seq(first byte, n int) []byte {
 func id(first byte) names.ID   { return names.ID(seq(first, 16)) }
 func tag(first byte) names.Tag { return names.Tag(seq(first, 16)) }
 
+// dirID and dirTag are what a directory record has of id and tag.
+func dirID(first byte) (d names.ID)   { copy(d[:], seq(first, 12)); return d }
+func dirTag(first byte) (d names.Tag) { copy(d[:], seq(first, 12)); return d }
+
 func fileHeader() *Header {
 	return &Header{
 		Algorithm: 1, Geometry: 1, HasXattrs: true, Epoch: 2, FileID: id(0x10),
@@ -65,39 +67,6 @@ func TestLimitsAgreeWithContent(t *testing.T) {
 	c = &Config{Algorithm: AlgorithmAES256GCM, Geometry: GeometryFile}
 	if content.Algorithm(c.AlgorithmID()) != content.AES256GCM || content.GeometryKind(c.GeometryID()) != content.Files {
 		t.Error("the configuration names another algorithm or geometry")
-	}
-}
-
-func TestWrapKey(t *testing.T) {
-	s := testSealer(t)
-	key := seq(1, 32)
-	wrapped, err := s.WrapKey(id(1), key)
-	if err != nil || len(wrapped) != 48 {
-		t.Fatalf("%d bytes: %v", len(wrapped), err)
-	}
-	got, err := s.UnwrapKey(id(1), wrapped)
-	if err != nil || !bytes.Equal(got, key) {
-		t.Fatalf("unwraps to %x: %v", got, err)
-	}
-	if _, err := s.UnwrapKey(id(2), wrapped); !errors.Is(err, ErrCorrupt) {
-		t.Errorf("another file unwraps it: %v", err)
-	}
-	for i := range wrapped {
-		wrapped[i] ^= 1
-		if _, err := s.UnwrapKey(id(1), wrapped); !errors.Is(err, ErrCorrupt) {
-			t.Errorf("byte %d changed: %v", i, err)
-		}
-		wrapped[i] ^= 1
-	}
-	for _, n := range []int{0, 15, 16, 47} {
-		if _, err := s.UnwrapKey(id(1), wrapped[:n]); !errors.Is(err, ErrCorrupt) {
-			t.Errorf("%d bytes: %v", n, err)
-		}
-	}
-	for _, n := range []int{0, 31, 33} {
-		if _, err := s.WrapKey(id(1), make([]byte, n)); err == nil {
-			t.Errorf("a key of %d bytes is wrapped", n)
-		}
 	}
 }
 
@@ -133,6 +102,10 @@ func TestRecordsRoundTrip(t *testing.T) {
 	for _, r := range []SettledRecord{{}, {0, 1}, {1, 1}, {1<<64 - 1, 1<<64 - 1}} {
 		got, err := s.OpenSettled(id(1), s.SealSettled(id(1), &r))
 		check("settled", &r, got, nil, err)
+	}
+	for _, m := range testMoves {
+		got, err := s.OpenMove(id(1), s.SealMove(id(1), &m))
+		check("move", &m, got, nil, err)
 	}
 	for _, r := range testNames {
 		sealed, serr := s.SealName(id(1), tag(2), &r)
@@ -171,18 +144,25 @@ func TestRecordsRoundTrip(t *testing.T) {
 }
 
 var testDirs = []DirRecord{
-	{ID: id(1)},
-	{ID: id(1), Counter: 3, HasXattrs: true},
-	{ID: id(1), Parent: id(2), Tag: tag(3), Counter: 1<<64 - 1},
-	{ID: id(1), Parent: id(2), Tag: tag(3), HasXattrs: true},
+	{ID: dirID(1)},
+	{ID: dirID(1), Counter: 3, HasXattrs: true},
+	{ID: dirID(1), Tag: dirTag(3), Counter: MaxDirCounter},
+	{ID: dirID(1), Tag: dirTag(3), HasXattrs: true},
+	{ID: dirID(1), Tag: dirTag(3), Counter: MaxDirCounter, HasXattrs: true},
+}
+
+var testMoves = []MoveRecord{
+	{Tags: []names.Tag{{}}},
+	{Counter: 1, Tags: []names.Tag{tag(1)}},
+	{Counter: 1<<64 - 1, Tags: []names.Tag{tag(1), tag(2)}},
 }
 
 var testNames = []NameRecord{
-	{Entries: []NameEntry{{ID: id(1), Kind: KindFile, CounterMin: 1, CounterMax: 2, Wrapped: seq(0, 176), Path: "/a"}}},
-	{Entries: []NameEntry{{ID: id(1), Kind: KindFile, Permanent: true, Wrapped: seq(0, 48)}}},
-	{Entries: []NameEntry{{ID: id(1), Kind: KindDir, CounterMax: 1}}},
-	{Entries: []NameEntry{{ID: id(1), Kind: KindSymlink, CounterMin: 1<<64 - 1, CounterMax: 1<<64 - 1}}},
-	{Entries: []NameEntry{{ID: id(1), Kind: KindSpecial, Permanent: true, Mode: unix.S_IFBLK, Rdev: 0x801}}},
+	{Entries: []NameEntry{{ID: id(1), Kind: KindFile, Wrapped: seq(0, 176), Path: "/a"}}},
+	{Entries: []NameEntry{{ID: id(1), Kind: KindFile, Wrapped: seq(0, WrappedKeySize)}}},
+	{Entries: []NameEntry{{ID: id(1), Kind: KindDir}}},
+	{Entries: []NameEntry{{ID: id(1), Kind: KindSymlink}}},
+	{Entries: []NameEntry{{ID: id(1), Kind: KindSpecial, Mode: unix.S_IFBLK, Rdev: 0x801}}},
 	{Entries: []NameEntry{{ID: id(1), Kind: KindSpecial, Mode: unix.S_IFCHR}, {ID: id(2), Kind: KindSpecial, Mode: unix.S_IFIFO}}},
 	{Entries: []NameEntry{{ID: id(1), Kind: KindSpecial, Mode: unix.S_IFSOCK}, {ID: id(2), Kind: KindFile}}},
 	{Entries: []NameEntry{ // the largest

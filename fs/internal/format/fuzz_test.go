@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+
+	"kmsfs.dev/kmsfs/fs/internal/names"
 )
 
 // A fuzzer cannot forge a tag or MAC, so these authenticate whatever they are
@@ -166,6 +168,69 @@ func FuzzOpenXattrs(f *testing.F) {
 		}
 		if again, err := s.SealXattrs(object, x); err != nil || !bytes.Equal(again, sealed) {
 			t.Fatalf("%x reads as %+v and is sealed otherwise: %v", raw, x, err)
+		}
+	})
+}
+
+func FuzzOpenMove(f *testing.F) {
+	s := testSealer(f)
+	object := id(1)
+	for i := range testMoves {
+		sealed := s.SealMove(object, &testMoves[i])
+		raw, err := s.records.Open(ad(adMove, object[:]), sealed)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw, sealed)
+	}
+	f.Add([]byte{8: 1}, []byte{})
+	f.Add([]byte{8: 255, 40: 1}, make([]byte, 57))
+	f.Fuzz(func(t *testing.T, raw, forged []byte) {
+		for _, sealed := range [][]byte{s.records.Seal(ad(adMove, object[:]), raw), forged} {
+			m, err := s.OpenMove(object, sealed)
+			if err != nil {
+				if !errors.Is(err, ErrCorrupt) {
+					t.Fatal(err)
+				}
+				continue
+			}
+			if again := s.SealMove(object, m); !bytes.Equal(again, sealed) {
+				t.Fatalf("%x reads as %+v and is sealed otherwise", sealed, m)
+			}
+			for _, tag := range m.Tags {
+				if !m.Allows(tag) {
+					t.Fatalf("%+v does not allow its own", m)
+				}
+			}
+		}
+	})
+}
+
+func FuzzUnwrapKey(f *testing.F) {
+	s := testSealer(f)
+	wrapped, err := s.WrapKey(id(1), seq(1, 32))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seq(1, 16), wrapped)
+	f.Add(seq(2, 16), make([]byte, WrappedKeySize))
+	f.Add([]byte{}, []byte{})
+	f.Fuzz(func(t *testing.T, file, wrapped []byte) {
+		var fileID names.ID
+		copy(fileID[:], file)
+		key, err := s.UnwrapKey(fileID, wrapped)
+		if err != nil && !errors.Is(err, ErrCorrupt) || err == nil && len(key) != dataKeySize {
+			t.Fatalf("%x: %v", key, err)
+		}
+		if len(wrapped) < dataKeySize {
+			return
+		}
+		again, err := s.WrapKey(fileID, wrapped[:dataKeySize])
+		if err != nil || len(again) != WrappedKeySize {
+			t.Fatal(err)
+		}
+		if key, err = s.UnwrapKey(fileID, again); err != nil || !bytes.Equal(key, wrapped[:dataKeySize]) {
+			t.Fatalf("unwraps to %x: %v", key, err)
 		}
 	})
 }

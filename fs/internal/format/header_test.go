@@ -2,16 +2,20 @@ package format
 
 import (
 	"bytes"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"errors"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 )
 
 // remac authenticates whatever is in a header, as only a holder of the volume
 // key can: what MarshalHeader does not write must be refused even then.
 func remac(s *Sealer, b []byte) {
-	copy(b[headerMAC:], s.headerMAC(b))
+	sum := s.header.sum(adHeader, b[:headerMAC])
+	copy(b[headerMAC:], sum[:])
 }
 
 func TestHeaderTampering(t *testing.T) {
@@ -55,12 +59,23 @@ func TestUseAfterWipe(t *testing.T) {
 	s.Wipe()
 	s.Wipe()
 	(*Sealer)(nil).Wipe()
-	defer func() {
-		if recover() == nil {
-			t.Error("a header is authenticated without a key")
-		}
-	}()
-	_ = s.MarshalHeader(make([]byte, HeaderSize), fileHeader())
+	for what, use := range map[string]func(){
+		"a header is authenticated": func() {
+			_ = s.MarshalHeader(make([]byte, HeaderSize), &Header{Algorithm: 1, Geometry: 1, KeyInRecord: true})
+		},
+		"a header is parsed": func() { _, _ = s.ParseHeader(seq(1, HeaderSize)) },
+		"a key is wrapped":   func() { _, _ = s.WrapKey(id(1), seq(1, 32)) },
+		"a record is sealed": func() { s.SealDir(&DirRecord{}) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s without a key", what)
+				}
+			}()
+			use()
+		}()
+	}
 }
 
 // Headers with a right MAC and fields that no writer writes.
@@ -242,24 +257,72 @@ func TestHeaderRoundTrip(t *testing.T) {
 	}
 }
 
+// Headers are marshaled and parsed at once, with as many MACs as it takes.
+func TestHeadersConcurrently(t *testing.T) {
+	s := testSealer(t)
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			h := fileHeader()
+			h.Generation = uint64(g)
+			b := make([]byte, HeaderSize)
+			for range 200 {
+				h.WriteCount++
+				if err := s.MarshalHeader(b, h); err != nil {
+					t.Error(err)
+				}
+				if got, err := s.ParseHeader(b); err != nil || got.Generation != h.Generation || got.WriteCount != h.WriteCount {
+					t.Errorf("%+v reads as %+v: %v", h, got, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(s.header.free); n < 1 || n > 8 {
+		t.Errorf("%d MACs for 8 users", n)
+	}
+}
+
+// The MAC of a header is the one the specification says.
+func TestHeaderMAC(t *testing.T) {
+	s := testSealer(t)
+	b := make([]byte, HeaderSize)
+	if err := s.MarshalHeader(b, fileHeader()); err != nil {
+		t.Fatal(err)
+	}
+	key, err := hkdf.Key(sha256.New, testVolumeKey(), nil, "kmsfs v1 header", 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(b[480:], mac(key, "kmsfs v1 header", b[:480])) {
+		t.Error("another MAC")
+	}
+}
+
 func BenchmarkHeader(b *testing.B) {
 	s := testSealer(b)
 	buf := make([]byte, HeaderSize)
-	b.Run("Marshal", func(b *testing.B) {
-		b.ReportAllocs()
-		h := fileHeader()
-		for b.Loop() {
-			if err := s.MarshalHeader(buf, h); err != nil {
-				b.Fatal(err)
+	inRecord := fileHeader()
+	inRecord.KeyInRecord, inRecord.WrappedKey, inRecord.Path = true, nil, ""
+	for _, bb := range []struct {
+		name string
+		h    *Header
+	}{{"WithPath", fileHeader()}, {"WithoutPath", inRecord}} {
+		b.Run("Marshal"+bb.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := s.MarshalHeader(buf, bb.h); err != nil {
+					b.Fatal(err)
+				}
 			}
-		}
-	})
-	b.Run("Parse", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := s.ParseHeader(buf); err != nil {
-				b.Fatal(err)
+		})
+		b.Run("Parse"+bb.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := s.ParseHeader(buf); err != nil {
+					b.Fatal(err)
+				}
 			}
-		}
-	})
+		})
+	}
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs/internal/names"
 )
 
 // Records do not open in another place, as another kind, or in another form.
@@ -39,6 +41,9 @@ func TestRecordsOutOfPlace(t *testing.T) {
 	refuse("another name's record", err)
 	_, err = s.OpenXattrs(id(2), x)
 	refuse("another object's attributes", err)
+	move := s.SealMove(id(1), &testMoves[2])
+	_, err = s.OpenMove(id(2), move)
+	refuse("another object's move", err)
 
 	opens := map[string]func(target string) error{
 		"directory": func(t string) error { _, err := s.OpenDir(t); return err },
@@ -49,6 +54,7 @@ func TestRecordsOutOfPlace(t *testing.T) {
 			_, err := s.OpenXattrs(id(1), []byte(t))
 			return err
 		},
+		"move": func(t string) error { _, err := s.OpenMove(id(1), []byte(t)); return err },
 	}
 	for kind, target := range map[string]string{"directory": dir, "settled": settled, "name": name, "symlink": link} {
 		for as, open := range opens {
@@ -70,13 +76,26 @@ func TestRecordsOutOfPlace(t *testing.T) {
 			refuse("a tail", open(target+tail))
 		}
 	}
-	for i := range x {
-		x[i] ^= 1
-		_, err = s.OpenXattrs(id(1), x)
-		refuse("attributes changed", err)
-		x[i] ^= 1
-		_, err = s.OpenXattrs(id(1), x[:i])
-		refuse("attributes cut short", err)
+	raw := map[string][]byte{"attributes": x, "move": move}
+	for kind, sealed := range raw {
+		for as, open := range opens {
+			if as != kind {
+				refuse(kind+" as "+as, open(string(sealed)))
+				refuse(kind+" as "+as, open(encoding.EncodeToString(sealed)))
+			}
+		}
+		open := opens[kind]
+		for i := range sealed {
+			sealed[i] ^= 1
+			refuse(kind+" changed", open(string(sealed)))
+			sealed[i] ^= 1
+			refuse(kind+" cut short", open(string(sealed[:i])))
+		}
+		refuse(kind+" with a tail", open(string(sealed)+"\x00"))
+		refuse(kind+" with a long tail", open(string(sealed)+strings.Repeat("\x00", 1<<16)))
+		if err := open(string(sealed)); err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
 	}
 }
 
@@ -86,7 +105,6 @@ func TestRecordsRefused(t *testing.T) {
 	for what, change := range map[string]func(e *NameEntry){
 		"kind 0":                func(e *NameEntry) { e.Kind = 0 },
 		"kind 5":                func(e *NameEntry) { e.Kind = 5 },
-		"counters":              func(e *NameEntry) { e.CounterMin = 1 },
 		"key of a directory":    func(e *NameEntry) { e.Kind, e.Wrapped = KindDir, seq(0, 48) },
 		"path of a symlink":     func(e *NameEntry) { e.Kind, e.Path = KindSymlink, "/p" },
 		"path without a key":    func(e *NameEntry) { e.Path = "/p" },
@@ -134,14 +152,115 @@ func TestRecordsRefused(t *testing.T) {
 			t.Errorf("attributes, %s: %v", what, err)
 		}
 	}
-	func() {
-		defer func() {
-			if recover() == nil {
-				t.Error("a settled record with settled after next is sealed")
-			}
+	for what, seal := range map[string]func(){
+		"settled after next":         func() { s.SealSettled(id(1), &SettledRecord{2, 1}) },
+		"a directory with a long ID": func() { s.SealDir(&DirRecord{ID: id(1)}) },
+		"a 13th byte of ID":          func() { s.SealDir(&DirRecord{ID: names.ID{12: 1}}) },
+		"a 16th byte of ID":          func() { s.SealDir(&DirRecord{ID: names.ID{15: 1}}) },
+		"a large counter":            func() { s.SealDir(&DirRecord{Counter: MaxDirCounter + 1}) },
+		"a move to nowhere":          func() { s.SealMove(id(1), &MoveRecord{}) },
+		"a move to three places":     func() { s.SealMove(id(1), &MoveRecord{Tags: make([]names.Tag, 3)}) },
+		"a move to 257 places":       func() { s.SealMove(id(1), &MoveRecord{Tags: make([]names.Tag, 257)}) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s is sealed", what)
+				}
+			}()
+			seal()
 		}()
-		s.SealSettled(id(1), &SettledRecord{2, 1})
-	}()
+	}
+}
+
+// The lengths for which the format has what it has: 59 characters of a symlink
+// and 64 bytes of user.kmsfs.mv fit an inode of ext4.
+func TestRecordsFitInodes(t *testing.T) {
+	s := testSealer(t)
+	for _, d := range testDirs {
+		if n := len(s.SealDir(&d)); n != 59 {
+			t.Errorf("%+v is sealed to %d characters", d, n)
+		}
+	}
+	for n, want := range map[int]int{1: 41, 2: 57} {
+		if got := len(s.SealMove(id(1), &MoveRecord{Tags: make([]names.Tag, n)})); got != want {
+			t.Errorf("a move record of %d places has %d bytes, want %d", n, got, want)
+		}
+	}
+	if len(MoveXattr) > len("user.kmsfs.mv") {
+		t.Error("the attribute's name takes room from its value")
+	}
+}
+
+func TestDirPlace(t *testing.T) {
+	s := testSealer(t)
+	root, err := s.OpenDir(s.SealDir(&DirRecord{ID: names.NewDirID()}))
+	if err != nil || !root.IsRoot() || root.At(tag(3)) {
+		t.Errorf("root: %+v: %v", root, err)
+	}
+	whole := &DirRecord{ID: names.NewDirID(), Tag: tag(3)}
+	d, err := s.OpenDir(s.SealDir(whole))
+	if err != nil || d.ID != whole.ID || d.Tag != dirTag(3) {
+		t.Fatalf("%+v is opened as %+v: %v", whole, d, err)
+	}
+	for _, d := range []*DirRecord{d, whole} {
+		if d.IsRoot() {
+			t.Errorf("%+v is a root", d)
+		}
+		for i := range len(names.Tag{}) {
+			other := tag(3)
+			if !d.At(other) {
+				t.Errorf("%+v is elsewhere", d)
+			}
+			other[i] ^= 0x80
+			if d.At(other) != (i >= 12) {
+				t.Errorf("byte %d of the tag changed: At is %v", i, d.At(other))
+			}
+		}
+	}
+}
+
+func TestMoveAllows(t *testing.T) {
+	m := &MoveRecord{Tags: []names.Tag{tag(1), tag(2)}}
+	if !m.Allows(tag(1)) || !m.Allows(tag(2)) || m.Allows(tag(3)) || m.Allows(names.Tag{}) {
+		t.Error("Allows is wrong")
+	}
+	other := tag(1)
+	other[15] ^= 1 // all 16 bytes count
+	if m.Allows(other) || (&MoveRecord{Tags: m.Tags[1:]}).Allows(tag(1)) {
+		t.Error("Allows is wrong")
+	}
+}
+
+// Moves with a right tag and a form that no writer writes, as a holder of the
+// key can make.
+func TestMovesNoWriterWrites(t *testing.T) {
+	s := testSealer(t)
+	object := id(1)
+	record := func(count byte, tags int) []byte {
+		return append(append(make([]byte, 8), count), make([]byte, 16*tags)...)
+	}
+	for what, raw := range map[string][]byte{
+		"nothing":           nil,
+		"half a counter":    make([]byte, 4),
+		"a counter":         make([]byte, 8),
+		"no places":         record(0, 0),
+		"no places and one": record(0, 1),
+		"one missing":       record(1, 0),
+		"one and a byte":    append(record(1, 1), 0),
+		"one short":         record(1, 1)[:24],
+		"one of two":        record(2, 1),
+		"two of one":        record(1, 2),
+		"two and a byte":    append(record(2, 2), 0),
+		"three":             record(3, 3),
+		"three, as two":     record(2, 3),
+		"255":               record(255, 2),
+		"255, complete":     record(255, 255),
+	} {
+		if m, err := s.OpenMove(object, s.records.Seal(ad(adMove, object[:]), raw)); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %+v, %v", what, m, err)
+		}
+	}
 }
 
 func TestSymlinkLength(t *testing.T) {
