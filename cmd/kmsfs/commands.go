@@ -8,6 +8,7 @@ func commands() []*cli.Command {
 		initCommand(),
 		mountCommand(),
 		unmountCommand(),
+		fsckCommand(),
 		infoCommand(),
 		keysvcCommand(),
 		keyCommand(),
