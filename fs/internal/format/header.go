@@ -230,6 +230,11 @@ func u48(b []byte) int64 {
 }
 
 func isZero(b []byte) bool {
+	for ; len(b) >= 8; b = b[8:] { // much of a header is zero
+		if le.Uint64(b) != 0 {
+			return false
+		}
+	}
 	for _, x := range b {
 		if x != 0 {
 			return false

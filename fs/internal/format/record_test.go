@@ -308,3 +308,23 @@ func TestXattrSet(t *testing.T) {
 		t.Error("Without removes what is not there")
 	}
 }
+
+func BenchmarkRecords(b *testing.B) {
+	s := testSealer(b)
+	target, move := s.SealDir(&testDirs[2]), s.SealMove(id(1), &testMoves[2])
+	for name, f := range map[string]func() error{
+		"SealDir":  func() error { s.SealDir(&testDirs[2]); return nil },
+		"OpenDir":  func() error { _, err := s.OpenDir(target); return err },
+		"SealMove": func() error { s.SealMove(id(1), &testMoves[2]); return nil },
+		"OpenMove": func() error { _, err := s.OpenMove(id(1), move); return err },
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := f(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -161,6 +161,29 @@ func TestWrongForm(t *testing.T) {
 	}
 }
 
+func TestNewDirID(t *testing.T) {
+	seen := make(map[ID]bool)
+	var or ID
+	for range 1000 {
+		id := NewDirID()
+		if seen[id] {
+			t.Fatal("an ID is repeated")
+		}
+		seen[id] = true
+		for i, b := range id {
+			or[i] |= b
+		}
+	}
+	for i, b := range or { // every bit of the random part occurs, and no other
+		if i < DirIDSize && b != 0xff || i >= DirIDSize && b != 0 {
+			t.Errorf("byte %d has bits %08b", i, b)
+		}
+	}
+	if DirIDSize != 12 {
+		t.Error("records have 12 bytes of an ID")
+	}
+}
+
 func TestReserved(t *testing.T) {
 	hash := strings.Repeat("A", 43)
 	for stored, want := range map[string]struct{ long, reserved bool }{
