@@ -188,7 +188,11 @@ func TestGolden(t *testing.T) {
 
 func FuzzOpen(f *testing.F) {
 	ctx := map[string]string{"a": "b"}
-	b := mustSeal(f, []byte("a data key of thirty-two bytes!!"), ctx)
+	// The same in each of the fuzzer's processes.
+	b, err := seal(testRef, material(7), []byte("a data key of thirty-two bytes!!"), ctx, [saltLen]byte{1})
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Add(b, "a", "b")
 	f.Add(b[:len(b)-1], "a", "b")
 	f.Add(b, "ab", "")
