@@ -117,10 +117,17 @@ func (c *checker) checkRecord(n *node, d *dir, entry string) {
 		base = "kmsfs." + base
 	}
 	name, stored, ok := r.plainName(d, base)
-	if !ok || stored == nil || names.LinkRecord(base) != entry {
-		if ok || !names.IsLong(base) || !c.exists(d, base) { // else the name itself is reported
-			c.foreign(n, entry, "a name record, but of no name in this directory")
-		}
+	switch {
+	case ok && stored != nil:
+	case names.IsLong(base) && c.exists(d, base):
+		return // reported with the name
+	case names.IsLong(base) && !c.exists(d, names.SidecarOf(base)):
+		c.leftover(c.in(n, entry), "a name record of nothing, of a long name that is gone", func() error {
+			return backing.Unlink(d.fd, entry)
+		})
+		return
+	default:
+		c.foreign(n, entry, "a name record, but of no name in this directory")
 		return
 	}
 	ref := &nameRef{parent: n, name: name, stored: *stored}
