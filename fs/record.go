@@ -71,14 +71,21 @@ func (r *Root) putNameEntry(d *dir, stored *names.Stored, e *format.NameEntry) e
 	return backing.ReplaceSymlink(d.fd, name, r.tempName(tmpPrefix), target)
 }
 
-// replaceRecord replaces a record that the user's doing is no reason for, and
-// so leaves the directory's mtime as it was.
+// replaceRecord replaces a record for reasons of our own.
 func (r *Root) replaceRecord(dirfd int, name, target string) error {
+	return r.keepTimes(dirfd, func() error {
+		return backing.ReplaceSymlink(dirfd, name, r.tempName(tmpPrefix), target)
+	})
+}
+
+// keepTimes leaves a directory's mtime as it was over a change that is none of
+// the user's.
+func (r *Root) keepTimes(dirfd int, change func() error) error {
 	var st unix.Stat_t
 	if err := backing.Stat(dirfd, ".", &st); err != nil {
 		return err
 	}
-	if err := backing.ReplaceSymlink(dirfd, name, r.tempName(tmpPrefix), target); err != nil {
+	if err := change(); err != nil {
 		return err
 	}
 	return backing.Utimens(dirfd, ".", &[2]unix.Timespec{{Nsec: unix.UTIME_OMIT}, st.Mtim})

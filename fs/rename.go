@@ -162,6 +162,9 @@ func (r *Root) prepareMove(m *move) error {
 		var err error
 		m.dir, err = r.acquire(m.n) // verifies it before it moves
 		m.bound = true
+		if err == nil && m.dir.counter >= format.MaxDirCounter {
+			err = unix.EMLINK // it has been renamed 2^31 times; copy it
+		}
 		return err
 	}
 	r.tree.RLock()
