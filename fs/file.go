@@ -389,17 +389,11 @@ func (f *file) storeWrapped(wrapped []byte, path string) error {
 		}
 	}
 	f.wrapped, f.path = wrapped, path
-	return r.keepTimes(d.fd, func() error { return f.storeWrappedAt(d) })
-}
-
-func (f *file) storeWrappedAt(d *dir) error {
-	r := f.r
-	if f.viaRecord && (f.hdr.Parent != d.id || f.hdr.Tag != f.at.stored.Tag) {
-		return r.putNameEntry(d, &f.at.stored, f.nameEntry())
-	}
-	if !format.PathFits(len(f.wrapped), f.path) {
+	bound := f.hdr.Parent == d.id && f.hdr.Tag == f.at.stored.Tag
+	if !bound || !format.PathFits(len(wrapped), path) {
 		// The record must exist before the header relies on it.
-		if err := r.putNameEntry(d, &f.at.stored, f.nameEntry()); err != nil {
+		err := r.keepTimes(d.fd, func() error { return r.putNameEntry(d, &f.at.stored, f.nameEntry()) })
+		if err != nil || !bound {
 			return err
 		}
 	}
