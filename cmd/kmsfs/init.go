@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -76,6 +77,11 @@ func initAction(c *cli.Context) error {
 		o.Keys = client
 		conf, alias, err := createVolume(c.Context, client, dir, c.String("key"), o)
 		if err != nil {
+			return err
+		}
+		if abs, err := filepath.Abs(dir); err != nil {
+			return err
+		} else if err := rememberVolume(c, abs); err != nil {
 			return err
 		}
 		if wantsJSON(c) {

@@ -42,6 +42,7 @@ Examples:
 			&cli.BoolFlag{Name: "allow-other", Usage: "let other users in, each with the permissions the files give them (needs root, or user_allow_other in /etc/fuse.conf)"},
 			&cli.DurationFlag{Name: "idle-unmount", Usage: "unmount after `TIME` (30m, 2h) without use"},
 			&cli.DurationFlag{Name: "key-cache-ttl", Value: time.Minute, Usage: "an open file vouches for its key for `TIME`: a further open of it asks the key service again only after that"},
+			&cli.BoolFlag{Name: "accept-replaced", Usage: "mount although another volume was in CIPHERDIR before, and remember this one"},
 			&cli.BoolFlag{Name: "suid", Usage: "honour setuid and setgid bits"},
 			&cli.BoolFlag{Name: "dev", Usage: "honour device nodes"},
 			&cli.BoolFlag{Name: "noexec", Usage: "let no program run from the mount"},
@@ -65,6 +66,9 @@ func mountAction(c *cli.Context) error {
 	}
 	cipherDir, mountpoint, err := checkPlaces(c, args[0], args[1])
 	if err != nil {
+		return err
+	}
+	if err := checkKnown(c, cipherDir); err != nil {
 		return err
 	}
 	if os.Getenv(readyEnv) != "" {
@@ -149,6 +153,9 @@ func serveMount(c *cli.Context, cipherDir, mountpoint string, ready func()) erro
 	})
 	if err != nil {
 		return errors.Join(err, root.Close())
+	}
+	if err := rememberVolume(c, cipherDir); err != nil {
+		slog.Warn("could not remember the volume", "err", err)
 	}
 	ready()
 	gone := make(chan struct{})

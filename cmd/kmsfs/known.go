@@ -1,0 +1,106 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"kmsfs.dev/kmsfs/fs"
+	"kmsfs.dev/kmsfs/keysvc/kmsclient"
+)
+
+// A volume's configuration proves itself only by the key it names. Whoever can
+// write the ciphertext directory could put a whole volume of their own there,
+// under a key that they know, and wait for secrets. So the state directory,
+// which is trusted, remembers what was last seen where, as ssh does hosts.
+
+// knownVolume is what is remembered of a ciphertext directory.
+type knownVolume struct {
+	CipherDir string
+	Volume    string
+	KMSKey    string
+	Config    string // SHA-256 of kmsfs.conf, in hex
+}
+
+func describeVolume(cipherDir string) (*knownVolume, error) {
+	conf, err := fs.ReadConfig(cipherDir)
+	if err != nil {
+		return nil, err
+	}
+	data, err := json.Marshal(conf)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(data)
+	return &knownVolume{cipherDir, conf.Volume, conf.KMSKey, hex.EncodeToString(sum[:])}, nil
+}
+
+// knownPath is the file that remembers a ciphertext directory.
+func knownPath(c *cli.Context, cipherDir string) (string, error) {
+	state, err := kmsclient.StateDir(stateDir(c))
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256([]byte(cipherDir))
+	return filepath.Join(state, "volumes", "seen-"+hex.EncodeToString(sum[:12])+".json"), nil
+}
+
+// rememberVolume notes what is in cipherDir now.
+func rememberVolume(c *cli.Context, cipherDir string) error {
+	now, err := describeVolume(cipherDir)
+	if err != nil {
+		return err
+	}
+	path, err := knownPath(c, cipherDir)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(now, "", "  ")
+	if err != nil {
+		return err
+	}
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, append(data, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
+
+// checkKnown refuses a ciphertext directory in which there was another volume
+// when it was last mounted. One never seen here is remembered once it mounts.
+func checkKnown(c *cli.Context, cipherDir string) error {
+	path, err := knownPath(c, cipherDir)
+	if err != nil {
+		return err
+	}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var known knownVolume
+	if err := json.Unmarshal(data, &known); err != nil {
+		return fmt.Errorf("%s: %w; remove it to have the volume remembered anew", path, err)
+	}
+	now, err := describeVolume(cipherDir)
+	if err != nil {
+		return err
+	}
+	if known.Config == now.Config || c.Bool("accept-replaced") {
+		return nil
+	}
+	return fmt.Errorf("%s is not the volume that was mounted from here before: it was %s under %s, it is %s under %s. "+
+		"Somebody may have put it there to learn what you write. If it was you, mount it once with --accept-replaced",
+		cipherDir, known.Volume, known.KMSKey, now.Volume, now.KMSKey)
+}
