@@ -191,5 +191,5 @@ func lastLine(path string) string {
 	if len(b) == 0 {
 		return "see " + path
 	}
-	return strings.TrimPrefix(string(b), "kmsfs: ")
+	return strings.TrimPrefix(strings.TrimPrefix(string(b), "kmsfs: "), "start the key service: ")
 }

@@ -25,7 +25,7 @@ const (
 
 // ErrPassphraseNeeded says that the root key is under a passphrase and there
 // was no way to ask for it.
-var ErrPassphraseNeeded = errors.New("the root key is protected by a passphrase and none was given")
+var ErrPassphraseNeeded = errors.New("the root key is protected by a passphrase and none was given: run `kmsfs keysvc serve` on a terminal, or give it --passphrase-file")
 
 // Options say how to unlock the root key, or how to protect a new one.
 type Options struct {
