@@ -214,13 +214,22 @@ func (r *Root) openBacking(dirfd int, stored string, want access) (fd int, reado
 			return fd, false, err
 		}
 	}
-	fd, err = backing.Open(dirfd, stored, unix.O_RDONLY, 0)
+	fd, err = r.openToRead(dirfd, stored)
 	return fd, true, err
 }
 
-// openUnwritable opens for writing a file whose owner, the worker, took the
-// permission away: its header must still follow a rename. The kernel has
-// checked the caller's own permissions (default_permissions).
+// openToRead opens a backing file whatever its mode, as root may anyway.
+func (r *Root) openToRead(dirfd int, stored string) (int, error) {
+	fd, err := backing.Open(dirfd, stored, unix.O_RDONLY, 0)
+	if err == unix.EACCES && !r.opts.ReadOnly {
+		return r.openUnwritable(dirfd, stored)
+	}
+	return fd, err
+}
+
+// openUnwritable opens a file whose owner, the worker, took the permission
+// away: its header must be read, and must follow a rename, all the same. The
+// kernel has checked the caller's own permissions (default_permissions).
 func (r *Root) openUnwritable(dirfd int, stored string) (int, error) {
 	var st unix.Stat_t
 	if err := backing.Stat(dirfd, stored, &st); err != nil {

@@ -116,7 +116,7 @@ func (r *Root) findStored(parent *node, d *dir, name string, stored *names.Store
 // verifyFile checks a file's binding by its header alone. A file that was
 // never written has no header to check; opening it will say so.
 func (r *Root) verifyFile(d *dir, ref *nameRef) (recover bool, err error) {
-	fd, err := backing.Open(d.fd, ref.stored.Name, unix.O_RDONLY, 0)
+	fd, err := r.openToRead(d.fd, ref.stored.Name)
 	if err != nil {
 		return false, err
 	}

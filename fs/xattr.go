@@ -379,7 +379,7 @@ func (r *Root) peekHeader(o object) (*format.Header, error) {
 	fd := o.fd
 	if o.name != "" {
 		var err error
-		if fd, err = backing.Open(o.dirfd, o.name, unix.O_RDONLY, 0); err != nil {
+		if fd, err = r.openToRead(o.dirfd, o.name); err != nil {
 			return nil, err
 		}
 		defer backing.Close(fd)
