@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -13,7 +15,11 @@ import (
 
 // Badger is the embedded store: one directory, one process.
 type Badger struct {
-	db *badger.DB
+	db      *badger.DB
+	log     *slog.Logger
+	updates atomic.Uint64
+
+	compacting sync.Mutex // held by the one that compacts
 }
 
 var _ Store = (*Badger)(nil)
@@ -34,7 +40,8 @@ func OpenBadger(dir string, log *slog.Logger) (*Badger, error) {
 		WithCompression(options.None). // sealed records do not compress
 		WithBlockCacheSize(0).
 		WithIndexCacheSize(0).
-		WithNumCompactors(2).
+		WithNumCompactors(0). // they poll 20 times a second; see compact
+		WithNumLevelZeroTablesStall(1000).
 		WithNumGoroutines(1).
 		WithMetricsEnabled(false).
 		WithVerifyValueChecksum(true).
@@ -43,7 +50,37 @@ func OpenBadger(dir string, log *slog.Logger) (*Badger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the key store in %s: %w", dir, err)
 	}
-	return &Badger{db: db}, nil
+	b := &Badger{db: db, log: log}
+	b.compact()
+	return b, nil
+}
+
+const (
+	// maxNewTables is how many tables may wait for compaction. Each stop of a
+	// service that changed something, and each 4 MiB of changes, makes one.
+	maxNewTables = 8
+	// compactEvery is how many updates there are between looks at that number:
+	// fewer than fit into one table.
+	compactEvery = 256
+)
+
+// compactOnce is compact for callers of Update, of which many may run at once.
+func (b *Badger) compactOnce() {
+	b.compacting.Lock()
+	defer b.compacting.Unlock()
+	b.compact()
+}
+
+// compact merges tables when there are many. It stands in for Badger's own
+// compactors, which would keep an idle machine awake.
+func (b *Badger) compact() {
+	if l := b.db.Levels(); len(l) == 0 || l[0].NumTables < maxNewTables {
+		return
+	}
+	if err := b.db.Flatten(1); err != nil {
+		// Nothing is lost: there are more tables than there should be.
+		b.log.Warn("key store: compact", "error", err)
+	}
 }
 
 func (b *Badger) View(fn func(Tx) error) error {
@@ -56,6 +93,9 @@ func (b *Badger) Update(fn func(Tx) error) error {
 	for range 100 {
 		err := b.db.Update(func(t *badger.Txn) error { return fn(badgerTx{t}) })
 		if !errors.Is(err, badger.ErrConflict) {
+			if b.updates.Add(1)%compactEvery == 0 {
+				b.compactOnce()
+			}
 			return err
 		}
 		time.Sleep(time.Millisecond)

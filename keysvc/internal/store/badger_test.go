@@ -1,6 +1,9 @@
 package store_test
 
 import (
+	"bytes"
+	"crypto/rand"
+	"fmt"
 	"log/slog"
 	"testing"
 
@@ -17,4 +20,64 @@ func TestBadger(t *testing.T) {
 		}
 		return s
 	})
+}
+
+// TestBadgerStaysSmall makes a table for each start, and for each 4 MiB of
+// changes, and expects them to be merged.
+func TestBadgerStaysSmall(t *testing.T) {
+	dir := t.TempDir()
+	open := func() *store.Badger {
+		b, err := store.OpenBadger(dir, slog.Default())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	value := func(i int) []byte { return bytes.Repeat([]byte{byte(i)}, 8<<10) }
+	check := func(b *store.Badger, n int) {
+		t.Helper()
+		if got := b.NewTables(); got > 8 {
+			t.Errorf("%d tables wait for compaction", got)
+		}
+		err := b.View(func(x store.Tx) error {
+			for i := range n {
+				v, err := x.Get(fmt.Sprint("start/", i))
+				if err != nil || !bytes.Equal(v, value(i)) {
+					return fmt.Errorf("start %d: %w", i, err)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	const startsAndStops = 25
+	for i := range startsAndStops {
+		b := open()
+		check(b, i)
+		if err := b.Update(func(x store.Tx) error { return x.Set(fmt.Sprint("start/", i), value(i)) }); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := open()
+	noise := make([]byte, 32<<10)
+	rand.Read(noise)
+	for i := range 2500 { // 80 MiB, 20 tables
+		if err := b.Update(func(x store.Tx) error { return x.Set(fmt.Sprint("noise/", i%10), noise) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(b, startsAndStops)
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b = open()
+	check(b, startsAndStops)
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
