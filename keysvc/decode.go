@@ -24,18 +24,22 @@ func decode(body []byte, in any) error {
 		body = []byte("{}")
 	}
 	if err := checkJSON(body); err != nil {
-		return &kmsapi.Error{Code: kmsapi.CodeSerialization, Message: err.Error()}
+		return err
 	}
 	known, err := knownMembers(body, in)
 	if err != nil {
-		return &kmsapi.Error{Code: kmsapi.CodeSerialization, Message: "The request is not a JSON object."}
+		return serialization("The request is not a JSON object.")
 	}
 	defer secret.Wipe(known)
 	if err := json.Unmarshal(known, in); err != nil {
 		// err may quote the member, which may be a plaintext.
-		return &kmsapi.Error{Code: kmsapi.CodeSerialization, Message: "A member of the request has the wrong type."}
+		return serialization("A member of the request has the wrong type.")
 	}
 	return nil
+}
+
+func serialization(message string) error {
+	return &kmsapi.Error{Code: kmsapi.CodeSerialization, Message: message}
 }
 
 // checkJSON walks body once.
@@ -46,16 +50,16 @@ func checkJSON(body []byte) error {
 		return err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("There are bytes after the request's JSON object.")
+		return serialization("There are bytes after the request's JSON object.")
 	}
 	return nil
 }
 
 func walk(d *json.Decoder, depth int) error {
 	if depth > maxDepth {
-		return errors.New("The request's JSON is nested too deeply.")
+		return serialization("The request's JSON is nested too deeply.")
 	}
-	malformed := errors.New("The request is not valid JSON.")
+	malformed := serialization("The request is not valid JSON.")
 	t, err := d.Token()
 	if err != nil {
 		return malformed
@@ -72,7 +76,7 @@ func walk(d *json.Decoder, depth int) error {
 				return malformed
 			}
 			if names[name.(string)] {
-				return errors.New("The request names a member twice.")
+				return serialization("The request names a member twice.")
 			}
 			names[name.(string)] = true
 		}

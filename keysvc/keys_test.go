@@ -71,11 +71,12 @@ func TestCreateKeyRefusals(t *testing.T) {
 		"duplicate tag":        {kms.CreateKeyInput{Tags: append(tag("k", "v"), tag("k", "w")...)}, "TagException"},
 		"policy":               {kms.CreateKeyInput{Policy: aws.String("{}")}, "UnsupportedOperationException"},
 		"RSA":                  {kms.CreateKeyInput{KeySpec: types.KeySpecRsa2048}, "UnsupportedOperationException"},
-		"old name of spec":     {kms.CreateKeyInput{CustomerMasterKeySpec: types.CustomerMasterKeySpecSymmetricDefault}, ""}, //nolint:staticcheck // the API still has it
-		"no such spec":         {kms.CreateKeyInput{KeySpec: "AES_1"}, "ValidationException"},
-		"usage":                {kms.CreateKeyInput{KeyUsage: types.KeyUsageTypeSignVerify}, "ValidationException"},
-		"external":             {kms.CreateKeyInput{Origin: types.OriginTypeExternal}, "UnsupportedOperationException"},
-		"multi-region":         {kms.CreateKeyInput{MultiRegion: aws.Bool(true)}, "UnsupportedOperationException"},
+		//lint:ignore SA1019 old programs still send it
+		"old name of spec": {kms.CreateKeyInput{CustomerMasterKeySpec: types.CustomerMasterKeySpecSymmetricDefault}, ""},
+		"no such spec":     {kms.CreateKeyInput{KeySpec: "AES_1"}, "ValidationException"},
+		"usage":            {kms.CreateKeyInput{KeyUsage: types.KeyUsageTypeSignVerify}, "ValidationException"},
+		"external":         {kms.CreateKeyInput{Origin: types.OriginTypeExternal}, "UnsupportedOperationException"},
+		"multi-region":     {kms.CreateKeyInput{MultiRegion: aws.Bool(true)}, "UnsupportedOperationException"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := listAll(t, c)

@@ -134,10 +134,14 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
+// maxForeign bounds the connections of one user who is neither the service's
+// owner nor root: they must not use up what the owner's mounts need.
+const maxForeign = 16
+
 func (s *Server) admit(c net.Conn, caller Caller) *conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.over {
+	if s.over || s.crowdedLocked(caller.UID) {
 		return nil
 	}
 	wrapped := &conn{Conn: c, caller: caller, s: s}
@@ -146,6 +150,19 @@ func (s *Server) admit(c net.Conn, caller Caller) *conn {
 		s.idle.Stop()
 	}
 	return wrapped
+}
+
+func (s *Server) crowdedLocked(uid uint32) bool {
+	if uid == 0 || uid == s.svc.owner {
+		return false
+	}
+	n := 0
+	for c := range s.conns {
+		if c.caller.UID == uid {
+			n++
+		}
+	}
+	return n >= maxForeign
 }
 
 func (s *Server) dismiss(c *conn) {

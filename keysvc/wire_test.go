@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -189,5 +190,37 @@ func TestWire(t *testing.T) {
 	resp.Body.Close()
 	if resp.StatusCode != 400 {
 		t.Errorf("GET answers %s", resp.Status)
+	}
+}
+
+// TestOtherUsersCannotCrowdOut opens as many connections as one may.
+func TestOtherUsersCannotCrowdOut(t *testing.T) {
+	srv := keysvctest.NewServer(t)
+	answers := func(c net.Conn) bool {
+		t.Helper()
+		if _, err := io.WriteString(c, "GET /kmsfs/status HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			return false
+		}
+		n, err := c.Read(make([]byte, 16))
+		return err == nil && n > 0
+	}
+	for i := range 20 {
+		c, err := srv.Dial(otherUID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if got, want := answers(c), i < 16; got != want {
+			t.Errorf("connection %d is answered: %t", i+1, got)
+		}
+	}
+	clientKey(t, srv.Client())
+	c, err := srv.Dial(otherUID + 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if !answers(c) {
+		t.Error("another user is crowded out")
 	}
 }
