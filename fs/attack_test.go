@@ -112,7 +112,7 @@ func (s *scene) unreadable(names ...string) {
 	for _, name := range names {
 		b, err := os.ReadFile(s.plain(name))
 		if err == nil {
-			s.t.Errorf("%s: read %d bytes (%q...), want EIO", name, len(b), b[:min(20, len(b))])
+			s.t.Errorf("%.20s: read %d bytes (%q...), want EIO", name, len(b), b[:min(20, len(b))])
 		} else if !refused(err) {
 			s.t.Errorf("%s: %v, want EIO", name, err)
 		}
@@ -125,7 +125,7 @@ func (s *scene) gone(names ...string) {
 	for _, name := range names {
 		b, err := os.ReadFile(s.plain(name))
 		if err == nil {
-			s.t.Errorf("%s: read %d bytes (%q...), want an error", name, len(b), b[:min(20, len(b))])
+			s.t.Errorf("%.20s: read %d bytes (%q...), want an error", name, len(b), b[:min(20, len(b))])
 		} else if !refused(err) && !errors.Is(err, unix.ENOENT) {
 			s.t.Errorf("%s: %v, want EIO or ENOENT", name, err)
 		}
@@ -145,7 +145,18 @@ func (s *scene) intact(names ...string) {
 	}
 }
 
-// unlisted: a directory must not show names that nobody made.
+// intactOrRefused: the right bytes, or an error.
+func (s *scene) intactOrRefused(names ...string) {
+	s.t.Helper()
+	for _, name := range names {
+		b, err := os.ReadFile(s.plain(name))
+		if err == nil && !bytes.Equal(b, content(name, attackSize)) || err != nil && !refused(err) {
+			s.t.Errorf("%.20s: %d bytes that nobody wrote, %v", name, len(b), err)
+		}
+	}
+}
+
+// onlyLists: a directory must not show names that nobody made.
 func (s *scene) onlyLists(dir string, names ...string) {
 	s.t.Helper()
 	entries, err := os.ReadDir(s.plain(dir))

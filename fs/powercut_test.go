@@ -46,7 +46,7 @@ func recordAndCut(t *testing.T, init []string, seed uint64, states int) {
 		t.Fatal(err)
 	}
 	v := fstest.New(t, fstest.Unmounted(), fstest.InitArgs(init...), fstest.Backing(disk))
-	w, events := record(t, v, bin, seed)
+	w, events := recordDisk(t, v, bin, seed)
 	for shard := range 2 {
 		t.Run(fmt.Sprintf("shard%d", shard), func(t *testing.T) {
 			t.Parallel()
@@ -60,9 +60,9 @@ func recordAndCut(t *testing.T, init []string, seed uint64, states int) {
 	}
 }
 
-// record runs a workload on a mount whose ciphertext directory is a recorder,
+// recordDisk runs a workload on a mount whose ciphertext directory is a recorder,
 // with two remounts in it.
-func record(t *testing.T, v *fstest.Volume, bin string, seed uint64) (*workload.Workload, []powercut.Event) {
+func recordDisk(t *testing.T, v *fstest.Volume, bin string, seed uint64) (*workload.Workload, []powercut.Event) {
 	t.Helper()
 	dir := fstest.Dir(t)
 	mnt := filepath.Join(dir, "rec")
@@ -137,7 +137,7 @@ func cutOnce(t *testing.T, v *fstest.Volume, w *workload.Workload, events []powe
 			t.Logf("the state is in %s", kept)
 		}
 		t.Fatalf("state %d, %v, choice %d, steps %+v: %s\n%s", i, state, choice, limits,
-			fmt.Sprintf(format, args...), stepsAround(w, limits))
+			fmt.Sprintf(format, args...), stepsAround(w, limits)+eventsBefore(events, state))
 	}
 	if err := os.Mkdir(v.Cipher, 0o755); err != nil {
 		t.Fatal(err)
@@ -188,4 +188,13 @@ func stepsAround(w *workload.Workload, l workload.Limits) string {
 		s += fmt.Sprintf("%5d [%d,%d] %s\n", i, step.Start, step.End, step.What)
 	}
 	return s
+}
+
+// eventsBefore lists what reached the disk last.
+func eventsBefore(events []powercut.Event, s *powercut.State) string {
+	text := "events:\n"
+	for i := max(0, min(s.Ordered, s.Cut-40)-10); i < s.Cut; i++ {
+		text += fmt.Sprintf("%5d %v\n", i, events[i])
+	}
+	return text
 }

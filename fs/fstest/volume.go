@@ -17,8 +17,11 @@ import (
 )
 
 // commandLimit bounds every kmsfs command a test runs, so that a command that
-// hangs is a failure and not a stuck run.
-const commandLimit = 5 * time.Minute
+// hangs is a failure and not a stuck run. A mount returns much sooner.
+const (
+	commandLimit = 10 * time.Minute
+	mountLimit   = 30 * time.Second
+)
 
 // Volume is an initialised volume with its own key service, mounted unless
 // the test asked otherwise.
@@ -137,12 +140,12 @@ func (v *Volume) Command(ctx context.Context, args ...string) *exec.Cmd {
 // Run runs a kmsfs command and returns what it printed and its exit code.
 func (v *Volume) Run(args ...string) (stdout, stderr string, exit int) {
 	v.t.Helper()
-	return v.run(nil, args)
+	return v.run(commandLimit, nil, args)
 }
 
-func (v *Volume) run(through, args []string) (stdout, stderr string, exit int) {
+func (v *Volume) run(limit time.Duration, through, args []string) (stdout, stderr string, exit int) {
 	v.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	cmd := v.Command(ctx, args...)
 	if len(through) > 0 {
@@ -151,6 +154,9 @@ func (v *Volume) run(through, args []string) (stdout, stderr string, exit int) {
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
+	if ctx.Err() != nil {
+		v.t.Fatalf("kmsfs %s: did not end in %v\n%s%s", strings.Join(args, " "), limit, out.String(), errs.String())
+	}
 	var failed *exec.ExitError
 	if err != nil && !errors.As(err, &failed) {
 		v.t.Fatalf("kmsfs %s: %v\n%s", strings.Join(args, " "), err, errs.String())
@@ -182,7 +188,7 @@ func (v *Volume) TryMount(args ...string) (stderr string, exit int) {
 	v.t.Helper()
 	all := append([]string{"mount"}, v.mountArgs...)
 	all = append(append(all, args...), v.Cipher, v.Mnt)
-	_, stderr, exit = v.run(v.through, all)
+	_, stderr, exit = v.run(mountLimit, v.through, all)
 	if exit != 0 {
 		if Mounted(v.Mnt) {
 			v.t.Errorf("kmsfs mount failed, and left a mount:\n%s", stderr)

@@ -29,19 +29,20 @@ type Recorder struct {
 // Start mounts dir on mountpoint with the recorder program bin. Its socket
 // lies in scratch.
 func Start(bin, mountpoint, dir, scratch string) (*Recorder, error) {
-	r := &Recorder{Bin: bin, Socket: filepath.Join(scratch, "rec"), mountpoint: mountpoint}
+	r := &Recorder{Bin: bin, Socket: filepath.Join(scratch, "rec.sock"), mountpoint: mountpoint}
 	r.cmd = exec.Command(bin, mountpoint, dir, r.Socket)
 	r.cmd.Stdout, r.cmd.Stderr = &r.output, &r.output
 	if err := r.cmd.Start(); err != nil {
 		return nil, err
 	}
-	// The socket is there once the mount is.
 	deadline := time.Now().Add(20 * time.Second)
 	for {
 		conn, err := net.Dial("unix", r.Socket)
 		if err == nil {
 			r.conn, r.replies = conn, bufio.NewReader(conn)
-			return r, nil
+			// It answers once the mount is there.
+			_, err = r.Position()
+			return r, err
 		}
 		if time.Now().After(deadline) {
 			return nil, fmt.Errorf("recorder: %w\n%s", err, r.Stop())

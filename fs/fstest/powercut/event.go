@@ -19,6 +19,8 @@
 // allocation, but no later rename.
 package powercut
 
+import "fmt"
+
 // Kind is what an event changes.
 type Kind uint8
 
@@ -64,4 +66,24 @@ const RootID = 1
 // ordered tells whether an event is journaled in order with the others.
 func (k Kind) ordered() bool {
 	return k <= Truncate || k == Punch || k == Grow
+}
+
+var kindNames = [...]string{"", "create", "link", "unlink", "rename", "chmod", "chown", "setxattr", "delxattr", "truncate",
+	"write", "punch", "grow", "fsync", "fdatasync", "syncfs"}
+
+func (e Event) String() string {
+	s := fmt.Sprintf("%-9s #%d", kindNames[e.Kind], e.ID)
+	if e.Parent != 0 {
+		s += fmt.Sprintf(" in #%d %.40s", e.Parent, e.Name)
+	}
+	if e.Parent2 != 0 {
+		s += fmt.Sprintf(" to #%d %.40s", e.Parent2, e.Name2)
+	}
+	if e.Flags != 0 {
+		s += fmt.Sprintf(" flags=%d", e.Flags)
+	}
+	if e.Off != 0 || e.Size != 0 || len(e.Data) > 0 {
+		s += fmt.Sprintf(" off=%d size=%d data=%d", e.Off, e.Size, len(e.Data))
+	}
+	return s
 }

@@ -50,6 +50,10 @@ func run(mountpoint, dir, socket string) error {
 	if err := rec.existing(dir); err != nil {
 		return err
 	}
+	ln, err := net.Listen("unix", socket)
+	if err != nil {
+		return err
+	}
 	server, err := fs.Mount(mountpoint, root, &fs.Options{
 		NullPermissions: true,
 		MountOptions: fuse.MountOptions{
@@ -57,10 +61,6 @@ func run(mountpoint, dir, socket string) error {
 			DirectMount: true, Options: []string{"default_permissions"},
 		},
 	})
-	if err != nil {
-		return err
-	}
-	ln, err := net.Listen("unix", socket)
 	if err != nil {
 		return err
 	}
