@@ -3,6 +3,7 @@ package fs
 import (
 	"crypto/rand"
 	"os"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -80,7 +81,7 @@ func (r *Root) newFile(dirID names.ID, tag names.Tag, path string) (*file, error
 	if f.cipher, err = content.NewCipher(r.alg, r.geom, f.hdr.FileID, key.Bytes()); err != nil {
 		return nil, err
 	}
-	f.wrapped, f.want, f.authorized = wrapped, path, r.now()
+	f.wrapped, f.authorized = wrapped, time.Now()
 	if r.keys.bindsPath() {
 		f.path = path
 	}

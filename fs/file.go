@@ -14,6 +14,7 @@ import (
 	"kmsfs.dev/kmsfs/fs/internal/content"
 	"kmsfs.dev/kmsfs/fs/internal/format"
 	"kmsfs.dev/kmsfs/fs/internal/names"
+	"kmsfs.dev/kmsfs/internal/secret"
 )
 
 // file is the open state of a regular file, shared by all its handles.
@@ -25,7 +26,6 @@ type file struct {
 	// How the key is wrapped now; guarded by n.mu.
 	wrapped    []byte
 	path       string    // context path it is wrapped under
-	want       string    // context path it should be wrapped under (keys=path)
 	at         nameRef   // the name by which the binding was verified
 	viaRecord  bool      // wrapped and path live in at's name record
 	authorized time.Time // when the key service last said yes
@@ -45,6 +45,7 @@ type file struct {
 
 	holeChanges int          // counts what made pages absent
 	synced      bool         // an fsync promised durability since birth or opening
+	resized     bool         // st_size was a wrong hint, which the kernel may have been told
 	noMarks     bool         // read-only view of an unsettled file: its end is not marked
 	hdrDirty    bool         // hdr has changes that are not on disk
 	shown       atomic.Int64 // length, for stat; readable without mu
@@ -251,7 +252,6 @@ func (r *Root) openUnwritable(dirfd int, stored string) (int, error) {
 // is wrapped. Holds: tree, shared.
 func (f *file) verifyBinding(d *dir, ref *nameRef) error {
 	r, h := f.r, f.hdr
-	f.want = contextOf(ref.pathLocked())
 	f.wrapped, f.path = h.WrappedKey, h.Path
 	bound := h.Parent == d.id && h.Tag == ref.stored.Tag
 	if bound && !h.KeyInRecord {
@@ -326,45 +326,66 @@ func (f *file) prepare(want access) error {
 	if want == accessHeader {
 		return nil
 	}
-	if f.cipher != nil {
-		if !f.r.keys.perFile() || time.Since(f.authorized) < f.r.opts.KeyCacheTTL {
-			return nil
-		}
-		// The key is in use, but a new open needs a fresh yes.
-		key, err := f.r.keys.open(f.hdr.FileID, f.wrapped, f.path)
-		if err != nil {
-			return err
-		}
-		key.Free()
-		f.authorized = time.Now()
+	if f.cipher != nil && (!f.r.keys.perFile() || time.Since(f.authorized) < f.r.opts.KeyCacheTTL) {
 		return nil
 	}
-	return f.unlock()
-}
-
-// unlock obtains the data key and learns the file's true length. Where the
-// path has changed since the key was wrapped (an ancestor was renamed) it is
-// re-wrapped first, so that the key service decides by today's path.
-func (f *file) unlock() error {
-	r := f.r
-	if r.keys.bindsPath() && f.path != f.want && !r.opts.ReadOnly {
-		wrapped, err := r.keys.rewrap(f.wrapped, f.path, f.want)
-		if err != nil {
-			return err
-		}
-		if err := f.storeWrapped(wrapped, f.want); err != nil {
-			return err
-		}
-	} else if r.keys.bindsPath() && f.path != f.want {
-		if _, err := r.keys.rewrap(f.wrapped, f.path, f.want); err != nil {
-			return err // a read-only mount only asks, and keeps the old wrapping
-		}
-	}
-	key, err := r.keys.open(f.hdr.FileID, f.wrapped, f.path)
+	key, err := f.authorize()
 	if err != nil {
 		return err
 	}
 	defer key.Free()
+	if f.cipher == nil {
+		err = f.unlock(key)
+	}
+	return err
+}
+
+// authorize has the key service decide on the file, by today's path: where
+// that has changed since the key was wrapped (an ancestor was renamed) the key
+// is re-wrapped first. It returns the data key. Holds: n.mu.
+func (f *file) authorize() (*secret.Buffer, error) {
+	r := f.r
+	if want := f.pathNow(); r.keys.bindsPath() && f.path != want {
+		wrapped, err := r.keys.rewrap(f.wrapped, f.path, want)
+		if err != nil {
+			return nil, err
+		}
+		// A read-only mount only asks, and keeps the old wrapping.
+		if !r.opts.ReadOnly {
+			if err := f.storeWrapped(wrapped, want); err != nil {
+				return nil, err
+			}
+		}
+	}
+	key, err := r.keys.open(f.hdr.FileID, f.wrapped, f.path)
+	if err == nil {
+		f.authorized = time.Now()
+	}
+	return key, err
+}
+
+// pathNow is the context path of the name by which the file was opened, or of
+// another if it has lost that; without any name it stays what it was.
+func (f *file) pathNow() string {
+	f.r.tree.RLock()
+	defer f.r.tree.RUnlock()
+	names := f.n.names
+	for i := range names {
+		if names[i].parent == f.at.parent && names[i].stored.Name == f.at.stored.Name {
+			return contextOf(names[i].pathLocked())
+		}
+	}
+	if len(names) == 0 {
+		return f.path
+	}
+	f.at = names[0]
+	return contextOf(names[0].pathLocked())
+}
+
+// unlock makes the content readable with the data key and learns the file's
+// true length.
+func (f *file) unlock(key *secret.Buffer) error {
+	r := f.r
 	cipher, err := content.NewCipher(r.alg, r.geom, f.hdr.FileID, key.Bytes())
 	if err != nil {
 		return err
@@ -377,7 +398,6 @@ func (f *file) unlock() error {
 		f.cipher = nil
 		return err
 	}
-	f.authorized = time.Now()
 	return nil
 }
 
@@ -482,8 +502,10 @@ func (f *file) loadLength() error {
 		return f.damaged(last, "file was cut off at a page boundary", nil)
 	}
 	f.setLength(f.r.geom.Start(last) + int64(used))
+	f.setTail(last, plain[:used]) // a small file is about to be read, a log to be appended to
 	if want := f.r.geom.BackingSize(f.length); want != f.size {
 		f.r.log.Info("corrected a file's size from its final page", "ino", f.n.ino)
+		f.resized = true
 		if f.readonly {
 			return nil
 		}

@@ -44,6 +44,9 @@ func (f *file) readLocked(dst []byte, off int64) (int, error) {
 	}
 	first, skip := f.r.geom.Locate(off)
 	last, _ := f.r.geom.Locate(off + int64(len(dst)) - 1)
+	if first == last && f.tail.data != nil && f.tail.page == first {
+		return copy(dst, f.tail.data[skip:]), nil
+	}
 
 	buf := getPages(int(last - first + 1))
 	defer putPages(buf)

@@ -64,6 +64,7 @@ scan:
 		used = geom.DataIn(end)
 	}
 	length := geom.Start(end) + int64(used)
+	f.resized = true
 	if f.readonly {
 		f.setLength(length)
 		f.noMarks = !final
@@ -182,6 +183,10 @@ func (r *Root) recoverDir(n *node) (ok bool) {
 				r.sweep(d, e.Name)
 			}
 		}
+		if stored, ok := strings.CutPrefix(e.Name, asidePrefix); ok {
+			r.restore(d, e.Name, stored)
+			continue
+		}
 		name, stored, shown := r.plainName(d, e.Name)
 		if !shown || stored == nil {
 			continue
@@ -221,6 +226,20 @@ func (r *Root) recoverEntry(parent *node, d *dir, name string, stored *names.Sto
 func keyRefused(err error) bool {
 	var refusal *kmsapi.Error
 	return errors.As(err, &refusal) || errors.Is(err, errKeyService)
+}
+
+// restore puts back a directory that a rename was about to replace, or takes it
+// apart if the rename came that far.
+func (r *Root) restore(d *dir, aside, stored string) {
+	r.tree.Lock()
+	defer r.tree.Unlock()
+	err := backing.Rename(d.fd, aside, d.fd, stored, unix.RENAME_NOREPLACE)
+	if err == unix.EEXIST {
+		err = r.removeDir(d, aside)
+	}
+	if err != nil {
+		r.log.Warn("could not finish a rename over a directory", "ciphertext", aside, "err", err)
+	}
 }
 
 // sweep removes what a crash left half made or half removed.

@@ -266,6 +266,8 @@ func (r *Root) moveNames(moves []*move, flags uint) error {
 		return nil // two names of one object: rename(2) does nothing
 	case flags&unix.RENAME_EXCHANGE != 0 && !replaces:
 		return unix.ENOENT
+	case replaces && flags == 0 && old.Mode&unix.S_IFMT == unix.S_IFDIR && a.dir == nil:
+		return unix.EISDIR
 	}
 	for _, m := range moves {
 		d := to
@@ -282,16 +284,7 @@ func (r *Root) moveNames(moves []*move, flags uint) error {
 			}
 		}
 	}
-	if replaces && flags == 0 && old.Mode&unix.S_IFMT == unix.S_IFDIR {
-		if a.st.Mode&unix.S_IFMT != unix.S_IFDIR {
-			return unix.EISDIR
-		}
-		// The backing directory holds its record and so is never empty.
-		if err := r.removeDir(to, a.to.stored.Name); err != nil {
-			return err
-		}
-	}
-	if err := backing.Rename(from.fd, a.from.stored.Name, to.fd, a.to.stored.Name, flags); err != nil {
+	if err := r.renameOver(from, to, a, replaces && flags == 0 && old.Mode&unix.S_IFMT == unix.S_IFDIR, flags); err != nil {
 		return err
 	}
 	r.settle.dirty.Store(true)
@@ -328,6 +321,32 @@ func (r *Root) moveNames(moves []*move, flags uint) error {
 		case m.file != nil && !m.bound:
 			m.file.moveRecord(m)
 		}
+	}
+	return nil
+}
+
+// renameOver is renameat2 of a's names. A directory that is replaced holds its
+// record and so is never empty for the backing filesystem: it is moved aside
+// first, under a name from which a crash check puts it back.
+func (r *Root) renameOver(from, to *dir, a *move, overDir bool, flags uint) error {
+	if !overDir {
+		return backing.Rename(from.fd, a.from.stored.Name, to.fd, a.to.stored.Name, flags)
+	}
+	if err := r.checkEmpty(to, a.to.stored.Name); err != nil {
+		return err
+	}
+	aside := asidePrefix + a.to.stored.Name
+	if err := backing.Rename(to.fd, a.to.stored.Name, to.fd, aside, 0); err != nil {
+		return err
+	}
+	if err := backing.Rename(from.fd, a.from.stored.Name, to.fd, a.to.stored.Name, unix.RENAME_NOREPLACE); err != nil {
+		if back := backing.Rename(to.fd, aside, to.fd, a.to.stored.Name, unix.RENAME_NOREPLACE); back != nil {
+			r.log.Error("could not put a directory back after a failed rename", "ciphertext", aside, "err", back)
+		}
+		return err
+	}
+	if err := r.removeDir(to, aside); err != nil {
+		r.log.Warn("could not take apart a replaced directory", "ciphertext", aside, "err", err)
 	}
 	return nil
 }

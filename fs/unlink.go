@@ -131,6 +131,18 @@ func (r *Root) removeDir(d *dir, stored string) error {
 	return nil
 }
 
+// checkEmpty answers ENOTEMPTY where the directory stored holds anything of the
+// user's.
+func (r *Root) checkEmpty(d *dir, stored string) error {
+	fd, err := backing.OpenDir(d.fd, stored)
+	if err != nil {
+		return err
+	}
+	defer backing.Close(fd)
+	_, err = r.ownEntries(fd)
+	return err
+}
+
 // ownEntries lists what the format itself keeps in a directory; ENOTEMPTY if
 // there is anything else.
 func (r *Root) ownEntries(fd int) ([]string, error) {

@@ -30,6 +30,7 @@ const (
 	dirName     = "kmsfs.dir"
 	tmpPrefix   = "kmsfs.new." // half-made objects, swept away
 	delPrefix   = "kmsfs.del." // half-removed directories, swept away
+	asidePrefix = "kmsfs.old." // directories being replaced by a rename, and the name they had
 )
 
 // Errors that callers branch on.

@@ -55,25 +55,21 @@ func (r *Root) loadXattrs(n *node) (format.XattrSet, error) {
 	var st unix.Stat_t
 	err := r.withObject(n, &st, func(o object) error {
 		id, promised, err := r.xattrOwner(n, o)
-		if err != nil {
+		if err != nil || !promised {
 			return err
 		}
 		sealed, err := o.getXattr(xattrName(n))
-		switch {
-		case err == nil:
-			set, err = r.sealer.OpenXattrs(id, sealed)
-			if err != nil {
-				r.log.Warn("refused extended attributes that do not verify", "ino", n.ino, "err", err)
-			}
-			return err
-		case errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EOPNOTSUPP):
-			if promised {
-				r.log.Warn("extended attributes are missing", "ino", n.ino)
-				return unix.EIO
-			}
-			return nil
+		if xattrName(n) == trustedXattr && (err == unix.ENODATA || err == unix.EOPNOTSUPP) {
+			return nil // nothing promises them to symlinks and special files
 		}
-		return err
+		if err == nil {
+			set, err = r.sealer.OpenXattrs(id, sealed)
+		}
+		if err != nil {
+			r.log.Warn("refused extended attributes that are missing or do not verify", "ino", n.ino, "err", err)
+			return unix.EIO
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -90,7 +86,7 @@ func xattrName(n *node) string {
 }
 
 // xattrOwner finds the ID that n's attributes are sealed for, and whether
-// there must be some. Holds: n.mu, tree.
+// there are any. Holds: n.mu, tree.
 func (r *Root) xattrOwner(n *node, o object) (id [16]byte, promised bool, err error) {
 	switch {
 	case n.isDir():
@@ -122,7 +118,7 @@ func (r *Root) xattrOwner(n *node, o object) (id [16]byte, promised bool, err er
 	if err != nil {
 		return id, false, err
 	}
-	return e.ID, false, nil
+	return e.ID, true, nil
 }
 
 // changeXattrs replaces n's attributes by what change makes of them.
