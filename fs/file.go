@@ -126,7 +126,15 @@ func (f *file) closeLocked() {
 		f.cipher = nil
 	}
 	f.dropTail()
-	f.first = nil
+	f.dropFirst()
+}
+
+// dropFirst forgets page 0 as it was read when opening.
+func (f *file) dropFirst() {
+	if f.first != nil {
+		putPages(f.first)
+		f.first = nil
+	}
 }
 
 // attach opens the backing file of n by one of its names and verifies that it
@@ -163,6 +171,7 @@ func (r *Root) attachAt(n *node, ref *nameRef, want access) (_ *file, err error)
 	defer func() {
 		if err != nil {
 			backing.Close(f.fd)
+			f.dropFirst()
 		}
 	}()
 	var st unix.Stat_t
@@ -176,7 +185,7 @@ func (r *Root) attachAt(n *node, ref *nameRef, want access) (_ *file, err error)
 	if length, ok := r.geom.LengthFromSize(st.Size); ok {
 		f.shown.Store(length)
 	}
-	f.first = make([]byte, content.PageSize)
+	f.first = getPages(1)
 	got, err := backing.Pread(f.fd, f.first, 0)
 	if err != nil {
 		return nil, err
@@ -480,6 +489,7 @@ func (f *file) loadLength() error {
 	if f.r.mayBeUnsettled(f.hdr.Generation) {
 		return f.recover()
 	}
+	defer f.dropFirst()
 	pages := f.size / content.PageSize
 	last := pages - 1
 	buf := f.first
@@ -538,7 +548,7 @@ func (r *Root) newHeader(parent names.ID, tag names.Tag) *format.Header {
 // writeHeader puts the header on disk: alone, or with the empty first page
 // where the file has none yet. Holds: f.mu.
 func (f *file) writeHeader() error {
-	f.first = nil
+	f.dropFirst()
 	if f.fresh {
 		return f.writeFresh()
 	}

@@ -119,7 +119,7 @@ func (f *file) writeEnd(page, plain []byte, end int64, used int) error {
 		if err := f.r.sealer.MarshalHeader(page[:format.HeaderSize], f.hdr); err != nil {
 			return err
 		}
-		f.first = nil
+		f.dropFirst()
 	}
 	return backing.Pwrite(f.fd, page, end*content.PageSize)
 }

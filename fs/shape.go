@@ -65,7 +65,7 @@ func (f *file) shrink(length int64) error {
 			return err
 		}
 		f.hdrDirty = false
-		f.first = nil
+		f.dropFirst()
 	}
 	if err := backing.Pwrite(f.fd, page, last*content.PageSize); err != nil {
 		return err

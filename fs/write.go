@@ -137,7 +137,7 @@ func (f *file) writePages(data []byte, off, first, last, newLen int64) error {
 		if err := f.r.sealer.MarshalHeader(buf[:format.HeaderSize], f.hdr); err != nil {
 			return err
 		}
-		f.first = nil
+		f.dropFirst()
 	}
 	if err := backing.Pwrite(f.fd, buf, first*content.PageSize); err != nil {
 		f.dropTail()

@@ -3,6 +3,7 @@ package secret
 import (
 	"reflect"
 	"strings"
+	"sync"
 	"unsafe"
 )
 
@@ -58,6 +59,18 @@ var cryptoTypes = map[string]bool{
 	"golang.org/x/crypto/chacha20poly1305.xchacha20poly1305": true,
 }
 
+// isCryptoType is a look-up in cryptoTypes, remembered: names are slow to make.
+func isCryptoType(t reflect.Type) bool {
+	if known, ok := cryptoTypeCache.Load(t); ok {
+		return known.(bool)
+	}
+	is := cryptoTypes[typeName(t)]
+	cryptoTypeCache.Store(t, is)
+	return is
+}
+
+var cryptoTypeCache sync.Map // reflect.Type to bool
+
 // typeName names t as cryptoTypes does. A toolchain with GOFIPS140 set has a
 // version in the path of its module: crypto/internal/fips140/v1.0.0-.../aes.
 func typeName(t reflect.Type) string {
@@ -84,7 +97,7 @@ func (w wiper) pointee(p reflect.Value) {
 	// NewAt drops the read-only mark that reflect puts on unexported fields.
 	e := reflect.NewAt(p.Type().Elem(), p.UnsafePointer()).Elem()
 	if e.Kind() == reflect.Struct {
-		w.fields(e, cryptoTypes[typeName(e.Type())])
+		w.fields(e, isCryptoType(e.Type()))
 	}
 	// SetZero runs the garbage collector's write barriers for pointer fields,
 	// which a plain clear of the bytes would not.
@@ -107,7 +120,7 @@ func (w wiper) value(f reflect.Value, ownsBytes bool) {
 			w.value(f.Elem(), false)
 		}
 	case reflect.Pointer:
-		if cryptoTypes[typeName(f.Type().Elem())] {
+		if isCryptoType(f.Type().Elem()) {
 			w.pointee(f)
 		}
 	case reflect.Slice:

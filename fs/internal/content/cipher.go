@@ -131,15 +131,7 @@ func (c *Cipher) expand(epoch uint16) error {
 			return nil
 		}
 	}
-	info := append(make([]byte, 0, 32), "kmsfs v1 content"...)
-	info = append(info, byte(c.alg))
-	info = binary.LittleEndian.AppendUint16(info, epoch)
-	key, err := secret.HKDF(c.key.Bytes(), c.fileID[:], info, 32)
-	if err != nil {
-		return err
-	}
-	defer key.Free()
-	aead, err := newAEAD(c.alg, key.Bytes())
+	aead, err := c.epochAEAD(epoch)
 	if err != nil {
 		return err
 	}
@@ -149,6 +141,24 @@ func (c *Cipher) expand(epoch uint16) error {
 	}
 	c.aeads = append(c.aeads, epochAEAD{epoch, aead})
 	return nil
+}
+
+// epochAEAD makes the AEAD of an epoch. The first epoch's key is the data key
+// itself, which is random and the file's own; the later ones, which hardly any
+// file lives to see, are derived from it.
+func (c *Cipher) epochAEAD(epoch uint16) (cipher.AEAD, error) {
+	if epoch == 0 {
+		return newAEAD(c.alg, c.key.Bytes())
+	}
+	info := append(make([]byte, 0, 32), "kmsfs v1 content"...)
+	info = append(info, byte(c.alg))
+	info = binary.LittleEndian.AppendUint16(info, epoch)
+	key, err := secret.HKDF(c.key.Bytes(), c.fileID[:], info, 32)
+	if err != nil {
+		return nil, err
+	}
+	defer key.Free()
+	return newAEAD(c.alg, key.Bytes())
 }
 
 func newAEAD(alg Algorithm, key []byte) (cipher.AEAD, error) {

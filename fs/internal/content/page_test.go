@@ -71,6 +71,9 @@ func reference(t *testing.T, alg Algorithm, data int, page []byte, index int64, 
 	if err != nil {
 		t.Fatal(err)
 	}
+	if epoch == 0 {
+		key = testKey()
+	}
 	var aead cipher.AEAD
 	nonceSize := 12
 	if alg == XChaCha20Poly1305 {
