@@ -103,6 +103,9 @@ func (s *scene) learn() {
 	}))
 }
 
+// asErrno is errors.As for an errno.
+func asErrno(err error, errno *unix.Errno) bool { return errors.As(err, errno) }
+
 // refused is an error that tells of tampering.
 func refused(err error) bool { return errors.Is(err, unix.EIO) || errors.Is(err, unix.EPERM) }
 

@@ -41,7 +41,7 @@ func TestDifferential(t *testing.T) {
 	}{
 		{name: "path-key"},
 		{name: "volume-key", init: []string{"--keys", "volume"}},
-		{name: "xchacha", init: []string{"--algorithm", "XChaCha20-Poly1305"}},
+		{name: "xchacha", init: []string{"--algorithm", "xchacha20-poly1305"}},
 		{name: "opaque", init: []string{"--context", "opaque"}},
 	}
 	for i, shape := range shapes {

@@ -24,7 +24,7 @@ func TestNonceNeverRepeats(t *testing.T) {
 	for _, c := range []struct {
 		alg   string
 		nonce int64 // its length: it ends the page
-	}{{"AES-256-GCM", 12}, {"XChaCha20-Poly1305", 24}} {
+	}{{"aes-256-gcm", 12}, {"xchacha20-poly1305", 24}} {
 		t.Run(c.alg, func(t *testing.T) {
 			t.Parallel()
 			v := fstest.New(t, fstest.InitArgs("--algorithm", c.alg), fstest.Backing(fstest.Tmpfs(t, "size=64m")))
