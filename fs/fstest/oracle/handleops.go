@@ -230,6 +230,7 @@ func doFstat(s *side, o *Op, r *result) {
 }
 
 func doFutimens(s *side, o *Op, r *result) {
+	s.syncMappings()
 	ts := timespecs(o)
 	// utimensat with a null path is futimens.
 	_, _, e := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(s.handles[o.H]), 0, uintptr(unsafe.Pointer(&ts[0])), 0, 0, 0)

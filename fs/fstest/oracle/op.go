@@ -7,7 +7,8 @@
 // What can not agree is left out: st_blocks and the sizes of directories, the
 // granularity of holes (a hole is asked whether it reads as zeros instead), and
 // the times that the clock set (they are compared as "now", while a time that
-// a program set is compared to the nanosecond).
+// a program set is compared to the nanosecond). Devices are made, never opened:
+// mounts are nodev.
 //
 // An Op holds all it needs, so that a failing sequence replays, and shrinks,
 // without the generator.

@@ -42,13 +42,20 @@ var pathOps = map[string]func(*side, *Op, *result){
 }
 
 func doOpen(s *side, o *Op, r *result) {
+	// Never open a device: a mount is nodev, and the reference's would be real.
+	var st unix.Stat_t
+	if unix.Stat(s.path(o.A), &st) == nil {
+		if t := st.Mode & unix.S_IFMT; t == unix.S_IFCHR || t == unix.S_IFBLK {
+			r.add("device")
+			return
+		}
+	}
 	// Without O_NONBLOCK a FIFO would wait for its other end.
 	fd, err := unix.Open(s.path(o.A), o.Flags|unix.O_NONBLOCK|unix.O_CLOEXEC, o.Mode)
 	if r.err(err) {
 		return
 	}
 	s.setHandle(o.H, fd)
-	var st unix.Stat_t
 	if o.Check && !r.err(unix.Fstat(fd, &st)) {
 		r.add("%s", statText(&st))
 	}
@@ -76,6 +83,7 @@ func doRemoveTree(s *side, o *Op, r *result) {
 }
 
 func doUtimens(s *side, o *Op, r *result) {
+	s.syncMappings()
 	ts := timespecs(o)
 	if r.err(unix.UtimesNanoAt(unix.AT_FDCWD, s.path(o.A), ts, unix.AT_SYMLINK_NOFOLLOW)) {
 		return

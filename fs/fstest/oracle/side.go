@@ -61,6 +61,17 @@ func (s *side) unmap(slot int) error {
 	return unix.Munmap(m.mem)
 }
 
+// syncMappings writes out what mappings changed. Without a writeback cache,
+// FUSE sets a file's time when such pages are written: a time that a program
+// sets before that does not last, which is a documented difference.
+func (s *side) syncMappings() {
+	for i := range s.mappings {
+		if mem := s.mappings[i].mem; mem != nil {
+			_ = unix.Msync(mem, unix.MS_SYNC)
+		}
+	}
+}
+
 // closeAll closes everything open, as an unmount needs.
 func (s *side) closeAll() {
 	for i := range s.handles {
