@@ -36,6 +36,7 @@ type settler struct {
 	mu    sync.Mutex
 	next  uint64  // first generation of the next session
 	moved []*node // directories whose record tells an older place
+	folds []fold  // files whose header does
 }
 
 // loadSettled reads kmsfs.settled.
@@ -48,6 +49,11 @@ func (r *Root) loadSettled() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNoSettled, err)
 	}
+	var st unix.Stat_t
+	if err := backing.Stat(r.rootfd, settledName, &st); err != nil {
+		return err
+	}
+	r.lenient.since = st.Ctim.Sec - int64(2*r.opts.BarrierInterval/time.Second) - 60
 	s := &r.settle
 	s.next = rec.Next
 	s.settled.Store(rec.Settled)
@@ -126,11 +132,19 @@ func (r *Root) runBarrier() error {
 	gen := s.gen.Add(1)
 	s.shape.Unlock()
 	r.foldMoves()
+	s.mu.Lock()
+	folds := s.folds
+	s.folds = nil
+	s.mu.Unlock()
 
 	if err := backing.SyncFS(r.rootfd); err != nil {
+		s.mu.Lock()
+		s.folds = append(folds, s.folds...)
+		s.mu.Unlock()
 		s.dirty.Store(true)
 		return err
 	}
+	r.foldFiles(folds)
 	// While files of a crashed session wait for their check nothing older may
 	// be called settled; recoverAll moves the mark when it is through.
 	if !r.recovering() {

@@ -86,7 +86,7 @@ func (r *Root) newFile(dirID names.ID, tag names.Tag, path string) (*file, error
 		f.path = path
 	}
 	if r.conf.Keys == format.KeysPath && !format.PathFits(len(wrapped), f.path) {
-		f.hdr.KeyInRecord, f.viaRecord = true, true
+		f.hdr.KeyInRecord = true
 	} else {
 		f.hdr.WrappedKey, f.hdr.Path = wrapped, f.path
 	}

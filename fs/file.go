@@ -27,7 +27,8 @@ type file struct {
 	wrapped    []byte
 	path       string    // context path it is wrapped under
 	at         nameRef   // the name by which the binding was verified
-	viaRecord  bool      // wrapped and path live in at's name record
+	linked     bool      // at is accepted by its name record alone
+	moved      uint64    // counter of the move record that accepts at; 0: none
 	authorized time.Time // when the key service last said yes
 
 	// mu guards all below, and the file's pages: readers share, writers exclude.
@@ -257,74 +258,6 @@ func (r *Root) openUnwritable(dirfd int, stored string) (int, error) {
 	return fd, err
 }
 
-// verifyBinding checks that the file belongs at ref and finds out how its key
-// is wrapped. Holds: tree, shared.
-func (f *file) verifyBinding(d *dir, ref *nameRef) error {
-	r, h := f.r, f.hdr
-	f.wrapped, f.path = h.WrappedKey, h.Path
-	bound := h.Parent == d.id && h.Tag == ref.stored.Tag
-	if bound && !h.KeyInRecord {
-		return nil
-	}
-	e, err := r.nameEntry(d, &ref.stored, format.KindFile, h.FileID)
-	if err == nil {
-		if r.conf.Keys == format.KeysPath {
-			f.wrapped, f.path, f.viaRecord = e.Wrapped, e.Path, true
-		}
-		if bound {
-			return nil
-		}
-	}
-	m, moveErr := r.moveRecord(object{fd: f.fd}, h.FileID)
-	if moveErr == nil && m.Counter > h.Counter && m.Allows(ref.stored.Tag) && (err == nil || !h.KeyInRecord) {
-		// A rename was cut short between moving the name and making the
-		// header's new binding durable; complete it.
-		h.Counter = m.Counter
-		if r.opts.ReadOnly || f.readonly {
-			return nil
-		}
-		return f.bind(d, ref)
-	}
-	if err != nil {
-		return r.misplaced(d, ref.stored.Name, "file belongs elsewhere", err)
-	}
-	return nil
-}
-
-// vouched reports, as nil, that a file whose header names another place may be
-// at ref all the same. Holds: tree, shared.
-func (r *Root) vouched(d *dir, ref *nameRef, o object, h *format.Header) error {
-	if m, err := r.moveRecord(o, h.FileID); err == nil && m.Counter > h.Counter && m.Allows(ref.stored.Tag) {
-		return nil
-	}
-	_, err := r.nameEntry(d, &ref.stored, format.KindFile, h.FileID)
-	return err
-}
-
-// bind makes the header say that the file belongs at ref, with the key wrapped
-// as f.wrapped and f.path have it. The caller has raised the counter, and a
-// move record covers the time until the header is durable. A key that does not
-// fit the header is in the name's record already.
-func (f *file) bind(d *dir, ref *nameRef) error {
-	h := f.hdr
-	h.Parent, h.Tag = d.id, ref.stored.Tag
-	if f.r.conf.Keys == format.KeysPath {
-		h.KeyInRecord = !format.PathFits(len(f.wrapped), f.path)
-		h.WrappedKey, h.Path = f.wrapped, f.path
-		if h.KeyInRecord {
-			h.WrappedKey, h.Path = nil, ""
-		}
-		f.viaRecord = h.KeyInRecord
-		f.capHoles()
-	}
-	f.at = *ref
-	if f.fresh {
-		return nil
-	}
-	f.r.settle.dirty.Store(true)
-	return f.writeHeaderQuietly()
-}
-
 // prepare brings f to where want needs it. Holds: n.mu.
 func (f *file) prepare(want access) error {
 	if want == accessWrite && f.readonly {
@@ -408,46 +341,6 @@ func (f *file) unlock(key *secret.Buffer) error {
 		return err
 	}
 	return nil
-}
-
-// storeWrapped records a re-wrapped key in the header, or in the name record
-// that holds it. Holds: n.mu.
-func (f *file) storeWrapped(wrapped []byte, path string) error {
-	r := f.r
-	r.tree.RLock()
-	defer r.tree.RUnlock()
-	d, err := r.acquire(f.at.parent)
-	if err != nil {
-		return err
-	}
-	defer r.release1(d)
-	if f.readonly {
-		if err := f.makeWritableAt(d); err != nil {
-			return err
-		}
-	}
-	f.wrapped, f.path = wrapped, path
-	bound := f.hdr.Parent == d.id && f.hdr.Tag == f.at.stored.Tag
-	if !bound || !format.PathFits(len(wrapped), path) {
-		// The record must exist before the header relies on it.
-		err := r.keepTimes(d.fd, func() error { return r.putNameEntry(d, &f.at.stored, f.nameEntry()) })
-		if err != nil || !bound {
-			return err
-		}
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.bind(d, &f.at)
-}
-
-// nameEntry is the name record's entry of a further hard link, or of a file
-// whose path does not fit its header.
-func (f *file) nameEntry() *format.NameEntry {
-	e := &format.NameEntry{ID: f.hdr.FileID, Kind: format.KindFile}
-	if f.r.conf.Keys == format.KeysPath {
-		e.Wrapped, e.Path = f.wrapped, f.path
-	}
-	return e
 }
 
 // makeWritable replaces a read-only descriptor.

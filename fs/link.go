@@ -77,11 +77,15 @@ func (r *Root) linkFile(n *node, p *place, st *unix.Stat_t) error {
 	})
 }
 
-// linkNameless names an O_TMPFILE file. Until its header with the new binding
-// is durable the move record vouches for it.
+// linkNameless names an O_TMPFILE file. Until its header tells the new place
+// the move record vouches for it.
 func (r *Root) linkNameless(n *node, f *file, p *place, e *format.NameEntry, st *unix.Stat_t) error {
-	bound := r.putMove(object{fd: f.fd}, f.hdr.FileID, f.hdr.Counter+1, p.stored.Tag) == nil
-	if bound && format.PathFits(len(e.Wrapped), e.Path) && !f.hdr.KeyInRecord {
+	m := &move{n: n, file: f, to: nameRef{p.parent, p.name, p.stored}, wrapped: f.wrapped, path: f.path, counter: f.hdr.Counter + 1}
+	if r.keys.bindsPath() {
+		m.wrapped, m.path = e.Wrapped, e.Path
+	}
+	m.bound = r.putMove(object{fd: f.fd}, f.hdr.FileID, m.counter, p.stored.Tag) == nil
+	if m.bound && format.PathFits(len(m.wrapped), m.path) && !f.hdr.KeyInRecord {
 		e = nil
 	}
 	err := r.linkAt(n, p, e, st, func(d *dir) error {
@@ -89,17 +93,10 @@ func (r *Root) linkNameless(n *node, f *file, p *place, e *format.NameEntry, st 
 		defer f.mu.RUnlock()
 		return backing.LinkFD(f.fd, d.fd, p.stored.Name)
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		f.follow(m)
 	}
-	if r.conf.Keys == format.KeysPath {
-		e := e
-		if e == nil {
-			e = f.nameEntry()
-		}
-		f.wrapped, f.path = e.Wrapped, e.Path
-	}
-	return r.rebind(f, &nameRef{p.parent, p.name, p.stored})
+	return err
 }
 
 // linkOther gives a symlink or special file a further name. Holds: n.mu.
@@ -184,26 +181,4 @@ func (r *Root) linkAt(n *node, p *place, e *format.NameEntry, st *unix.Stat_t, m
 	n.lookups++
 	r.byIno[n.ino] = n
 	return nil
-}
-
-// rebind writes the binding of an open file anew after it came to ref, where a
-// move record vouches for it meanwhile. Holds: n.mu.
-func (r *Root) rebind(f *file, ref *nameRef) error {
-	r.tree.RLock()
-	defer r.tree.RUnlock()
-	d, err := r.acquire(ref.parent)
-	if err != nil {
-		return err
-	}
-	defer r.release1(d)
-	f.at = *ref
-	if f.readonly {
-		if err := f.makeWritableAt(d); err != nil {
-			return err
-		}
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.hdr.Counter++
-	return f.bind(d, ref)
 }

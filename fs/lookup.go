@@ -95,7 +95,7 @@ func (r *Root) findStored(parent *node, d *dir, name string, stored *names.Store
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		if shared || st.Nlink > 1 || r.recovering() {
-			return r.verifyFile(d, ref)
+			return r.verifyFile(d, ref, st)
 		}
 	case unix.S_IFLNK:
 		if shared || st.Nlink > 1 {
@@ -115,7 +115,7 @@ func (r *Root) findStored(parent *node, d *dir, name string, stored *names.Store
 
 // verifyFile checks a file's binding by its header alone. A file that was
 // never written has no header to check; opening it will say so.
-func (r *Root) verifyFile(d *dir, ref *nameRef) (recover bool, err error) {
+func (r *Root) verifyFile(d *dir, ref *nameRef, st *unix.Stat_t) (recover bool, err error) {
 	fd, err := r.openToRead(d.fd, ref.stored.Name)
 	if err != nil {
 		return false, err
@@ -134,7 +134,7 @@ func (r *Root) verifyFile(d *dir, ref *nameRef) (recover bool, err error) {
 			return false, r.misplaced(d, ref.stored.Name, "file belongs elsewhere", err)
 		}
 	}
-	return r.recovering() && r.mayBeUnsettled(h.Generation), nil
+	return r.recovering() && (r.mayBeUnsettled(h.Generation) || st.Ctim.Sec >= r.lenient.since), nil
 }
 
 // entryOut fills the answer that makes a node known to the kernel.

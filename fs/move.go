@@ -70,3 +70,11 @@ func (r *Root) foldMove(n *node) error {
 	d.moved = false
 	return backing.RemoveXattr(d.fd, ".", format.MoveXattr)
 }
+
+// unref ends a reference that keeps a node alive.
+func (r *Root) unref(n *node) {
+	r.tree.Lock()
+	n.refs.Add(-1)
+	r.reapLocked(n)
+	r.tree.Unlock()
+}

@@ -201,7 +201,7 @@ func (r *Root) recoverEntry(parent *node, d *dir, name string, stored *names.Sto
 	unsettled, err := r.findStored(parent, d, name, stored, &st)
 	kind := st.Mode & unix.S_IFMT
 	if err == nil && kind == unix.S_IFREG {
-		unsettled, err = r.verifyFile(d, &nameRef{parent, name, *stored})
+		unsettled, err = r.verifyFile(d, &nameRef{parent, name, *stored}, &st)
 	}
 	r.tree.RUnlock()
 	if err != nil || kind != unix.S_IFDIR && !unsettled {

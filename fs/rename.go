@@ -15,8 +15,9 @@ import (
 //	authorize     the key service re-wraps the file's key to the new path
 //	move record   an attribute of the object: counter+1, old and new place
 //	renameat2     the move itself, atomic
-//	rebind        a file's header: new place, counter+1, new wrapped key; a
-//	              directory's record follows at the next barrier
+//	key           a file's header gets the new wrapped key, not yet the place
+//	fold          the header or directory record tells the new place: after a
+//	              barrier, since a header may reach the disk before the rename
 //
 // Symlinks, special files and further hard links have no binding that could
 // follow; for them a name record at the new name is made first, and stays. So
@@ -47,6 +48,7 @@ type move struct {
 	dir      *dir              // directories, acquired
 	bound    bool              // its own binding will follow
 	entry    *format.NameEntry // vouches for it at the new name, where needed
+	counter  uint64            // of its binding at the new name
 	wrapped  []byte            // a file's key as wrapped for the new path
 	path     string
 }
@@ -85,13 +87,8 @@ func (r *Root) rename(fromDir *node, oldName string, toDir *node, newName string
 		return err
 	}
 	for _, m := range moves {
-		if m.file != nil && m.bound {
-			m.file.wrapped, m.file.path = m.wrapped, m.path
-			// The name has moved; a failure here is not the rename's. The
-			// move record stays and vouches for the file.
-			if err := r.rebind(m.file, &m.to); err != nil {
-				r.log.Warn("could not rewrite a moved file's header; its move record stays", "ino", m.n.ino, "err", err)
-			}
+		if m.file != nil {
+			m.file.follow(m)
 		}
 	}
 	return nil
@@ -187,7 +184,8 @@ func (r *Root) prepareFile(m *move) error {
 	path := contextOf(m.to.pathLocked())
 	d, err := r.acquire(m.from.parent)
 	if err == nil {
-		m.bound = f.hdr.Parent == d.id && f.hdr.Tag == m.from.stored.Tag
+		m.bound, m.counter = f.livesAt(d.id, m.from.stored.Tag)
+		m.counter++
 		r.release1(d)
 	}
 	r.tree.RUnlock()
@@ -227,7 +225,7 @@ func (r *Root) announce(m *move) {
 	case m.dir != nil:
 		err = r.putMove(object{dirfd: m.dir.fd, name: "."}, m.dir.id, uint64(m.dir.counter)+1, m.from.stored.Tag, m.to.stored.Tag)
 	default:
-		err = r.putMove(object{fd: m.file.fd}, m.file.hdr.FileID, m.file.hdr.Counter+1, m.from.stored.Tag, m.to.stored.Tag)
+		err = r.putMove(object{fd: m.file.fd}, m.file.hdr.FileID, m.counter, m.from.stored.Tag, m.to.stored.Tag)
 	}
 	if err == nil {
 		return
@@ -308,8 +306,7 @@ func (r *Root) moveNames(moves []*move, flags uint) error {
 		m.n.addNameLocked(m.to.parent, m.to.name, m.to.stored)
 	}
 	for _, m := range moves {
-		switch {
-		case m.dir != nil && m.bound:
+		if m.dir != nil && m.bound {
 			// The record follows at the next barrier, however often the
 			// directory moves until then.
 			m.dir.counter++
@@ -318,8 +315,6 @@ func (r *Root) moveNames(moves []*move, flags uint) error {
 				r.foldLater(m.n)
 			}
 			r.sweepLater(m.n)
-		case m.file != nil && !m.bound:
-			m.file.moveRecord(m)
 		}
 	}
 	return nil
@@ -351,10 +346,22 @@ func (r *Root) renameOver(from, to *dir, a *move, overDir bool, flags uint) erro
 	return nil
 }
 
-// moveRecord notes where a file that lives by its name record has gone.
-func (f *file) moveRecord(m *move) {
-	f.at = m.to
-	if f.r.conf.Keys == format.KeysPath {
-		f.wrapped, f.path, f.viaRecord = m.wrapped, m.path, true
+// follow notes where a file has gone, and keeps its re-wrapped key. The name
+// has moved: a failure here is not the rename's, and whoever opens the file
+// re-wraps its key again. Holds: n.mu.
+func (f *file) follow(m *move) {
+	f.at, f.wrapped, f.path = m.to, m.wrapped, m.path
+	f.linked, f.moved = !m.bound, 0
+	if !m.bound {
+		return // its name record has everything
+	}
+	f.moved = m.counter
+	f.r.tree.RLock()
+	f.r.foldFileLater(f.n, m.counter)
+	f.r.tree.RUnlock()
+	if f.r.keys.bindsPath() && !f.readonly && format.PathFits(len(f.wrapped), f.path) {
+		if err := f.keyToHeader(); err != nil {
+			f.r.log.Warn("could not store a moved file's key", "ino", f.n.ino, "err", err)
+		}
 	}
 }

@@ -97,6 +97,11 @@ type Root struct {
 	settle  settler
 	lenient struct { // generations that a crash may have left unsettled
 		from, to uint64 // [from, to); empty after a clean unmount
+
+		// since is when the crashed session last settled, in seconds, with
+		// some room: sizes of files whose inode changed after may be off,
+		// settled or not.
+		since int64
 	}
 
 	rewrap struct { // directories whose files' keys wait for a new wrapping

@@ -1,0 +1,193 @@
+package fs
+
+import (
+	"kmsfs.dev/kmsfs/fs/internal/format"
+	"kmsfs.dev/kmsfs/fs/internal/names"
+)
+
+// verifyBinding checks that the file belongs at ref and finds out how its key
+// is wrapped. Holds: tree, shared.
+func (f *file) verifyBinding(d *dir, ref *nameRef) error {
+	r, h := f.r, f.hdr
+	f.wrapped, f.path = h.WrappedKey, h.Path
+	f.linked, f.moved = false, 0
+	if !boundTo(h, d.id, ref.stored.Tag) {
+		if f.moved = r.movedTo(object{fd: f.fd}, h, ref.stored.Tag); f.moved == 0 {
+			f.linked = true
+		} else if !r.opts.ReadOnly {
+			r.foldFileLater(f.n, f.moved) // a rename whose header had not followed yet
+		}
+	}
+	if !f.linked && !h.KeyInRecord {
+		return nil
+	}
+	e, err := r.nameEntry(d, &ref.stored, format.KindFile, h.FileID)
+	if err != nil {
+		return r.misplaced(d, ref.stored.Name, "file belongs elsewhere", err)
+	}
+	if r.conf.Keys == format.KeysPath {
+		f.wrapped, f.path = e.Wrapped, e.Path
+	}
+	return nil
+}
+
+func boundTo(h *format.Header, dir names.ID, tag names.Tag) bool {
+	return h.Parent == dir && h.Tag == tag
+}
+
+// movedTo returns the counter of a move record, newer than the header's
+// binding, that lets the file be at tag; 0 if there is none.
+func (r *Root) movedTo(o object, h *format.Header, tag names.Tag) uint64 {
+	m, err := r.moveRecord(o, h.FileID)
+	if err != nil || m.Counter <= h.Counter || !m.Allows(tag) {
+		return 0
+	}
+	return m.Counter
+}
+
+// livesAt reports whether the name is the one that the file's own binding is
+// about, not a further link, and the counter of that binding. While a move
+// record is newer than the header it is the record's last place: the one
+// before may have become a further link since.
+func (f *file) livesAt(dir names.ID, tag names.Tag) (bool, uint64) {
+	m, err := f.r.moveRecord(object{fd: f.fd}, f.hdr.FileID)
+	if err == nil && m.Counter > f.hdr.Counter {
+		return m.Tags[len(m.Tags)-1] == tag, m.Counter
+	}
+	return boundTo(f.hdr, dir, tag), f.hdr.Counter
+}
+
+// vouched reports, as nil, that a file whose header names another place may be
+// at ref all the same. Holds: tree, shared.
+func (r *Root) vouched(d *dir, ref *nameRef, o object, h *format.Header) error {
+	if r.movedTo(o, h, ref.stored.Tag) != 0 {
+		return nil
+	}
+	_, err := r.nameEntry(d, &ref.stored, format.KindFile, h.FileID)
+	return err
+}
+
+// nameEntry is the name record's entry of a further hard link, or of a file
+// whose path does not fit its header.
+func (f *file) nameEntry() *format.NameEntry {
+	e := &format.NameEntry{ID: f.hdr.FileID, Kind: format.KindFile}
+	if f.r.conf.Keys == format.KeysPath {
+		e.Wrapped, e.Path = f.wrapped, f.path
+	}
+	return e
+}
+
+// storeWrapped records a re-wrapped key: in the header, or in the record of
+// the name if the file lives by it or the path is too long. Holds: n.mu.
+func (f *file) storeWrapped(wrapped []byte, path string) error {
+	r := f.r
+	r.tree.RLock()
+	defer r.tree.RUnlock()
+	d, err := r.acquire(f.at.parent)
+	if err != nil {
+		return err
+	}
+	defer r.release1(d)
+	if f.readonly {
+		if err := f.makeWritableAt(d); err != nil {
+			return err
+		}
+	}
+	f.wrapped, f.path = wrapped, path
+	if !f.linked && format.PathFits(len(wrapped), path) {
+		return f.keyToHeader()
+	}
+	// While the header has an older wrapping it is that one which counts; the
+	// record waits for the header to say so, see foldFile.
+	err = r.keepTimes(d.fd, func() error { return r.putNameEntry(d, &f.at.stored, f.nameEntry()) })
+	if err == nil && !f.linked && !f.hdr.KeyInRecord {
+		r.foldFileLater(f.n, max(f.moved, f.hdr.Counter))
+	}
+	return err
+}
+
+// keyToHeader writes the key's wrapping, which fits, into the header. It says
+// nothing of the file's place and so may reach the disk before or after a
+// rename.
+func (f *file) keyToHeader() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.r.conf.Keys == format.KeysPath {
+		f.hdr.WrappedKey, f.hdr.Path, f.hdr.KeyInRecord = f.wrapped, f.path, false
+		f.capHoles()
+	}
+	if f.fresh {
+		return nil
+	}
+	f.r.settle.dirty.Store(true)
+	return f.writeHeaderQuietly()
+}
+
+// fold is a file whose header is to be brought up to date once what it will
+// say of names is durable: data pages, the header among them, may reach the
+// disk before the rename they speak of.
+type fold struct {
+	n       *node
+	counter uint64 // of the binding at the time; another means it has moved on
+}
+
+// foldFileLater has the header of n's file follow after the next barrier.
+// Holds: tree, shared suffices.
+func (r *Root) foldFileLater(n *node, counter uint64) {
+	n.refs.Add(1)
+	r.settle.mu.Lock()
+	r.settle.folds = append(r.settle.folds, fold{n, counter})
+	r.settle.mu.Unlock()
+	r.settle.dirty.Store(true)
+}
+
+// foldFiles rewrites headers whose renames are durable now.
+func (r *Root) foldFiles(folds []fold) {
+	for _, x := range folds {
+		x.n.mu.Lock()
+		if err := r.foldFile(x); err != nil {
+			r.log.Info("a moved file's header stays as it is; its move record vouches for it", "ino", x.n.ino, "err", err)
+		}
+		x.n.mu.Unlock()
+		r.unref(x.n)
+	}
+}
+
+// foldFile is foldFiles for one. Holds: n.mu.
+func (r *Root) foldFile(x fold) error {
+	r.tree.RLock()
+	gone := len(x.n.names) == 0
+	r.tree.RUnlock()
+	if gone {
+		return nil
+	}
+	f, err := r.holdLocked(x.n, accessHeader)
+	if err != nil {
+		return err
+	}
+	defer r.letGoLocked(x.n, f)
+	if f.linked || x.counter != max(f.moved, f.hdr.Counter) {
+		return nil
+	}
+	r.tree.RLock()
+	defer r.tree.RUnlock()
+	d, err := r.acquire(f.at.parent)
+	if err != nil {
+		return err
+	}
+	defer r.release1(d)
+	if f.readonly {
+		if err := f.makeWritableAt(d); err != nil {
+			return err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h := f.hdr
+	h.Parent, h.Tag, h.Counter = d.id, f.at.stored.Tag, x.counter
+	if r.conf.Keys == format.KeysPath && !format.PathFits(len(f.wrapped), f.path) {
+		h.WrappedKey, h.Path, h.KeyInRecord = nil, "", true
+	}
+	f.moved = 0
+	return f.writeHeaderQuietly()
+}
