@@ -38,6 +38,7 @@ type fileCheck struct {
 
 func (j *fileCheck) close() {
 	j.key.Free()
+	j.f.n.file.Store(nil)
 	j.f.closeLocked()
 }
 
@@ -57,8 +58,9 @@ func (c *checker) checkRegular(d *dir, ref *nameRef, st *unix.Stat_t) {
 		}
 		return
 	}
+	f.refs = 1
 	n.file.Store(f)
-	c.checkMove(d, ref, f)
+	c.checkMove(ref, f)
 	c.maxGen = max(c.maxGen, f.hdr.Generation)
 	j := &fileCheck{f: f}
 	switch c.seen(f.hdr.FileID, st.Ino) {
@@ -100,30 +102,22 @@ func (c *checker) failFile(d *dir, ref *nameRef, err error) {
 	c.report(f)
 }
 
-// checkMove reports a rename that was cut short. Attaching the file has
-// finished it where it may.
-func (c *checker) checkMove(d *dir, ref *nameRef, f *file) {
+// checkMove reports and finishes a rename that was cut short. That the name is
+// durable, which the header is going to speak of, the check has seen to.
+func (c *checker) checkMove(ref *nameRef, f *file) {
 	if _, err := c.r.moveRecord(object{fd: f.fd}, f.hdr.FileID); errors.Is(err, format.ErrCorrupt) {
 		c.fail(ref, err)
 	}
-	bound := f.hdr.Parent == d.id && f.hdr.Tag == ref.stored.Tag
-	if f.first != nil {
-		if bound {
-			return
-		}
-		// With a move record the binding is taken for the one it announces.
-		h, err := c.r.sealer.ParseHeader(f.first[:format.HeaderSize])
-		if err != nil || h.Counter == f.hdr.Counter {
-			return
-		}
+	if f.moved == 0 {
+		return
 	}
 	found := c.at(ref)
 	found.Category, found.Reason, found.Advice = Unsettled, "the file's rename is not finished", "the next mount finishes it, or --repair"
-	if c.o.Repair && bound {
-		c.repaired(found, nil, "finished the rename")
+	if !c.o.Repair {
+		c.report(found)
 		return
 	}
-	c.report(found)
+	c.repaired(found, c.r.foldFile(fold{f.n, f.moved}), "finished the rename")
 }
 
 // neverWritten reports a file without a header, and removes it if nothing else

@@ -24,6 +24,8 @@ func (c *checker) checkOwn(n *node, d *dir, entry string) {
 		// Opening the directory, or the volume, has checked it.
 	case strings.HasPrefix(entry, tmpPrefix), strings.HasPrefix(entry, delPrefix):
 		c.checkTemporary(n, d, entry)
+	case strings.HasPrefix(entry, asidePrefix):
+		c.checkAside(n, d, entry)
 	case strings.HasPrefix(entry, sidecarPrefix):
 		c.checkSidecar(n, d, entry)
 	case strings.HasPrefix(entry, recordPrefix):
@@ -84,11 +86,45 @@ func (c *checker) checkTemporary(n *node, d *dir, entry string) {
 	})
 }
 
+// checkAside checks a directory that a rename was about to replace.
+func (c *checker) checkAside(n *node, d *dir, entry string) {
+	base := strings.TrimPrefix(entry, asidePrefix)
+	name, stored, ok := c.r.plainName(d, base)
+	if !ok || stored == nil {
+		c.foreign(n, entry, "a directory aside, but of no name in this directory")
+		return
+	}
+	err := c.r.checkEmpty(d, entry)
+	if err != nil {
+		c.foreign(n, entry, "a directory that a rename replaced, but not an empty one: "+err.Error())
+		return
+	}
+	f := c.in(n, entry)
+	f.Path = (&nameRef{parent: n, name: name}).pathLocked()
+	restore := func() error {
+		c.r.restore(d, entry, base)
+		if c.exists(d, entry) {
+			return unix.EBUSY
+		}
+		return nil
+	}
+	if c.exists(d, base) {
+		c.leftover(f, "a rename replaced it", restore)
+		return
+	}
+	f.Category, f.Reason, f.Advice = Unsettled, "a rename that was to replace it was cut short", "the next mount puts it back, or --repair"
+	if c.o.Repair {
+		c.repaired(f, restore(), "put it back")
+	} else {
+		c.report(f)
+	}
+}
+
 // checkSidecar checks the full name of a long name.
 func (c *checker) checkSidecar(n *node, d *dir, entry string) {
 	hash := strings.TrimPrefix(entry, sidecarPrefix)
 	stored := names.Stored{Name: "kmsfs.long." + hash, Sidecar: entry}
-	if c.exists(d, stored.Name) || c.exists(d, names.LinkRecord(stored.Name)) {
+	if c.exists(d, stored.Name) || c.exists(d, names.LinkRecord(stored.Name)) || c.exists(d, asidePrefix+stored.Name) {
 		return // checked with the name, or removed with its record
 	}
 	target, err := backing.Readlink(d.fd, entry)
@@ -144,6 +180,9 @@ func (c *checker) checkRecord(n *node, d *dir, entry string) {
 		f.Advice = "restore it from a backup of the ciphertext, or remove it if the file can be read without"
 		c.report(f)
 		return
+	}
+	if c.exists(d, asidePrefix+base) {
+		return // the name will be back
 	}
 	var st unix.Stat_t
 	if err := backing.Stat(d.fd, stored.Name, &st); err == unix.ENOENT {

@@ -237,14 +237,21 @@ func (c *checker) strange(n *node, d *dir, entry string) {
 // whose header tells the path.
 func (c *checker) restoreSidecar(n *node, d *dir, entry string, f *Finding) bool {
 	h, err := c.r.peekHeader(object{dirfd: d.fd, name: entry})
-	if err != nil || h.Path == "" {
+	if err != nil {
 		return false
 	}
-	stored, err := c.r.names.Encrypt(d.id, filepath.Base(h.Path))
+	path := h.Path
+	if h.KeyInRecord {
+		if e, err := c.r.nameEntry(d, &names.Stored{Name: entry, Tag: h.Tag}, format.KindFile, h.FileID); err == nil {
+			path = e.Path
+		}
+	}
+	name := filepath.Base(path)
+	stored, err := c.r.names.Encrypt(d.id, name)
 	if err != nil || stored.Name != entry || stored.Tag != h.Tag {
 		return false
 	}
-	ref := &nameRef{parent: n, name: filepath.Base(h.Path), stored: stored}
+	ref := &nameRef{parent: n, name: name, stored: stored}
 	f.Path = ref.pathLocked()
 	if !c.o.Repair {
 		f.Advice = "--repair makes it anew; the file tells its name"
