@@ -24,7 +24,7 @@ func Binary() (string, error) {
 	if bin := os.Getenv(EnvBinary); bin != "" {
 		return bin, nil
 	}
-	bin, err := Build("kmsfs.dev/kmsfs/cmd/kmsfs", raceEnabled)
+	bin, err := Build("kmsfs.dev/kmsfs/cmd/kmsfs", Race)
 	if err != nil {
 		return "", err
 	}

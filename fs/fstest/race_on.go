@@ -2,4 +2,5 @@
 
 package fstest
 
-const raceEnabled = true
+// Race tells whether the race detector is in the tests, and so in kmsfs.
+const Race = true

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -282,6 +283,17 @@ func (v *Volume) StopKeyService() {
 			v.t.Errorf("key service %d: %v", p.pid, err)
 		}
 	}
+}
+
+// KeyService returns the process id of the volume's key service, 0 when none
+// runs.
+func (v *Volume) KeyService() int {
+	for _, p := range processes(v.State) {
+		if slices.Contains(p.args, "keysvc") {
+			return p.pid
+		}
+	}
+	return 0
 }
 
 // Fsck checks the unmounted volume, and fails the test when kmsfs finds

@@ -264,6 +264,9 @@ func (g *generator) next() Op {
 		o.Mode = g.mode()
 	case "fchown", "lchown":
 		o.UID, o.GID = g.id(-1, 0, 61001, 61002), g.id(-1, 0, 62001, 62002, 61001)
+		if o.UID == -1 && o.GID == -1 {
+			o.GID = 62001 // a chown of nothing never reaches a FUSE filesystem
+		}
 		if o.Kind == "lchown" {
 			o.A = g.any()
 		}
