@@ -129,6 +129,22 @@ func (f *file) keyToHeader() error {
 type fold struct {
 	n       *node
 	counter uint64 // of the binding at the time; another means it has moved on
+
+	// Or, with filled: holes that have been filled, and the node's holeChanges
+	// at the time.
+	filled      []format.Extent
+	holeChanges int64
+}
+
+// closeHolesLater has the holes that were filled in f taken out of its header
+// after the next barrier, which makes the pages durable. Holds: n.mu.
+func (r *Root) closeHolesLater(f *file) {
+	f.n.refs.Add(1) // the node is in use, and so alive
+	r.settle.mu.Lock()
+	r.settle.folds = append(r.settle.folds, fold{n: f.n, filled: f.filled, holeChanges: f.n.holeChanges.Load()})
+	r.settle.mu.Unlock()
+	f.filled = nil
+	r.settle.dirty.Store(true)
 }
 
 // foldFileLater has the header of n's file follow after the next barrier.
@@ -136,7 +152,7 @@ type fold struct {
 func (r *Root) foldFileLater(n *node, counter uint64) {
 	n.refs.Add(1)
 	r.settle.mu.Lock()
-	r.settle.folds = append(r.settle.folds, fold{n, counter})
+	r.settle.folds = append(r.settle.folds, fold{n: n, counter: counter})
 	r.settle.mu.Unlock()
 	r.settle.dirty.Store(true)
 }
@@ -166,7 +182,10 @@ func (r *Root) foldFile(x fold) error {
 		return err
 	}
 	defer r.letGoLocked(x.n, f)
-	if f.linked || x.counter != max(f.moved, f.hdr.Counter) {
+	if x.filled != nil {
+		return f.foldHoles(x)
+	}
+	if f.linked || f.moved == 0 && !f.keyMustMove() || x.counter != max(f.moved, f.hdr.Counter) {
 		return nil
 	}
 	r.tree.RLock()
@@ -185,9 +204,27 @@ func (r *Root) foldFile(x fold) error {
 	defer f.mu.Unlock()
 	h := f.hdr
 	h.Parent, h.Tag, h.Counter = d.id, f.at.stored.Tag, x.counter
-	if r.conf.Keys == format.KeysPath && !format.PathFits(len(f.wrapped), f.path) {
+	if f.keyMustMove() {
 		h.WrappedKey, h.Path, h.KeyInRecord = nil, "", true
 	}
 	f.moved = 0
 	return f.writeHeaderQuietly()
+}
+
+// keyMustMove reports whether the header still has an older wrapping of the key
+// because today's, which is in the name's record, does not fit it.
+func (f *file) keyMustMove() bool {
+	return f.r.conf.Keys == format.KeysPath && !f.hdr.KeyInRecord && !format.PathFits(len(f.wrapped), f.path)
+}
+
+// foldHoles takes filled holes out of the header, unless some may be holes
+// again.
+func (f *file) foldHoles(x fold) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.readonly || x.holeChanges != f.n.holeChanges.Load() {
+		return nil
+	}
+	f.closeHoles(x.filled)
+	return f.flushLocked()
 }

@@ -113,6 +113,9 @@ func (r *Root) letGoLocked(n *node, f *file) (last bool) {
 		r.log.Error("flush on last close failed", "err", err)
 	}
 	f.mu.Lock()
+	if len(f.filled) > 0 {
+		r.closeHolesLater(f)
+	}
 	f.closeLocked()
 	f.mu.Unlock()
 	n.file.Store(nil)
@@ -537,8 +540,7 @@ func (f *file) fsync() error {
 		f.mu.Unlock()
 		return err
 	}
-	f.synced = true
-	filled, holes := f.filled, f.holeChanges
+	filled, holes := f.filled, f.n.holeChanges.Load()
 	f.filled = nil
 	fd := f.fd
 	f.mu.Unlock()
@@ -550,7 +552,7 @@ func (f *file) fsync() error {
 	}
 	if len(filled) > 0 {
 		f.mu.Lock()
-		if holes == f.holeChanges { // else some of them may be holes again
+		if holes == f.n.holeChanges.Load() { // else some of them may be holes again
 			f.closeHoles(filled)
 		}
 		f.mu.Unlock()

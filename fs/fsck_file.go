@@ -78,9 +78,7 @@ func (c *checker) checkRegular(d *dir, ref *nameRef, st *unix.Stat_t) {
 	if f.hdr.Geometry != r.conf.GeometryID() {
 		c.fail(ref, fmt.Errorf("file header names another geometry than the volume: %w", format.ErrCorrupt))
 	}
-	if _, err := r.loadXattrs(n); err != nil {
-		c.failXattrs(c.at(ref), err)
-	}
+	c.checkXattrs(c.at(ref), n, object{dirfd: d.fd, name: ref.stored.Name}, f.hdr.HasXattrs)
 	if c.batch = append(c.batch, j); len(c.batch) == checkBatch {
 		c.flush()
 	}
@@ -117,7 +115,7 @@ func (c *checker) checkMove(ref *nameRef, f *file) {
 		c.report(found)
 		return
 	}
-	c.repaired(found, c.r.foldFile(fold{f.n, f.moved}), "finished the rename")
+	c.repaired(found, c.r.foldFile(fold{n: f.n, counter: f.moved}), "finished the rename")
 }
 
 // neverWritten reports a file without a header, and removes it if nothing else

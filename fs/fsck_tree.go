@@ -47,9 +47,7 @@ func (c *checker) checkTree(n *node) {
 		f.Category, f.Reason, f.Advice = classify(err)
 		c.report(f)
 	}
-	if _, err := r.loadXattrs(n); err != nil {
-		c.failXattrs(c.place(n), err)
-	}
+	c.checkXattrs(c.place(n), n, object{dirfd: d.fd, name: "."}, d.xattrs)
 	dirs, err := c.checkDir(n, d)
 	r.release1(d)
 	if err != nil {
@@ -197,19 +195,24 @@ func (c *checker) checkEntry(n *node, d *dir, entry string) (isDir bool) {
 	}
 	o := c.newNode(&st)
 	o.names = []nameRef{*ref}
-	if _, err := r.loadXattrs(o); err != nil {
-		c.failXattrs(c.at(ref), err)
-	}
+	c.checkXattrs(c.at(ref), o, object{dirfd: d.fd, name: entry}, true)
 	return false
 }
 
-func (c *checker) failXattrs(f *Finding, err error) {
-	f.Category, f.Reason, f.Advice = classify(err)
-	if f.Category == Damage {
-		f.Reason = "its extended attributes are missing or do not verify"
-		f.Advice = "restore it from a backup"
+// checkXattrs checks n's extended attributes; f begins a finding about it.
+func (c *checker) checkXattrs(f *Finding, n *node, o object, promised bool) {
+	if promised {
+		if _, err := c.r.loadXattrs(n); err != nil {
+			f.Category, f.Reason, f.Advice = Damage, "its extended attributes are missing or do not verify", "restore it from a backup"
+			c.report(f)
+		}
+		return
 	}
-	c.report(f)
+	if _, err := o.getXattr(userXattr); err == nil {
+		c.leftover(f, "extended attributes that nothing promises: setting the first was cut short", func() error {
+			return backing.RemoveXattr(o.dirfd, o.name, userXattr)
+		})
+	}
 }
 
 // strange reports an entry whose name does not decrypt.

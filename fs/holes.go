@@ -41,7 +41,7 @@ func (f *file) addHole(e format.Extent) {
 	f.hdr.Holes = merged
 	f.hdrDirty = true
 	f.filled = subtract(f.filled, e)
-	f.holeChanges++
+	f.n.holeChanges.Add(1)
 	f.capHoles()
 }
 
@@ -67,16 +67,13 @@ func (f *file) cutHoles(p int64) {
 	f.hdr.Holes = subtract(f.hdr.Holes, rest)
 	f.filled = subtract(f.filled, rest)
 	f.hdrDirty = true
-	f.holeChanges++
+	f.n.holeChanges.Add(1)
 }
 
-// noteFilled takes pages that were just written out of the holes: at once
-// where no fsync has promised anything yet (a crash may then lose the pages
-// and cut the file there), else after the next fsync.
+// noteFilled remembers pages that were just written into holes. They stay in
+// the header's extents until an fsync or a barrier has made them durable: a
+// header without them could reach the disk before they do. Holds: f.mu.
 func (f *file) noteFilled(first, last int64) {
-	if len(f.hdr.Holes) == 0 {
-		return
-	}
 	e := format.Extent{First: first, Count: last - first + 1}
 	touches := slices.ContainsFunc(f.hdr.Holes, func(h format.Extent) bool {
 		return h.First < e.First+e.Count && e.First < h.First+h.Count
@@ -84,14 +81,15 @@ func (f *file) noteFilled(first, last int64) {
 	if !touches {
 		return
 	}
-	if f.synced {
-		if len(f.filled) < 64 { // more would cost more than it guards
-			f.filled = append(f.filled, e)
-		}
-		return
+	if n := len(f.filled); n > 0 && f.filled[n-1].First+f.filled[n-1].Count == e.First {
+		f.filled[n-1].Count += e.Count
+	} else if n < maxFilled {
+		f.filled = append(f.filled, e)
 	}
-	f.closeHoles([]format.Extent{e})
 }
+
+// maxFilled bounds the list of filled holes; more would cost more than it guards.
+const maxFilled = 256
 
 // closeHoles takes filled pages out of the holes as far as the header has room
 // for the pieces. The header is written at the next flush. Holds: f.mu.

@@ -53,6 +53,7 @@ func (r *Root) lookup(parent *node, name string, count uint64, st *unix.Stat_t) 
 		if f, err := r.hold(n, accessRead); err == nil {
 			_ = backing.Fstat(f.fd, st)
 			r.letGo(f)
+			n.checked.Store(true)
 		}
 	}
 	return n, nil
@@ -84,14 +85,14 @@ func (r *Root) findStored(parent *node, d *dir, name string, stored *names.Store
 		return false, r.misplaced(d, stored.Name, "a mount lies inside the volume", nil)
 	}
 	known := r.byIno[st.Ino]
-	if known != nil && known.hasNameLocked(parent, stored.Name) {
+	if known != nil && known.hasNameLocked(parent, stored.Name) && (!r.recovering() || !known.isRegular() || known.checked.Load()) {
 		return false, nil
 	}
 	ref := &nameRef{parent: parent, name: name, stored: *stored}
 	// An object with several names, or one that we know elsewhere, must show
 	// that it belongs here too before it becomes the same node: for a node
 	// the kernel does not say by which name it was reached.
-	shared := known != nil && known.kind == st.Mode&unix.S_IFMT
+	shared := known != nil && known.kind == st.Mode&unix.S_IFMT && !known.hasNameLocked(parent, stored.Name)
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		if shared || st.Nlink > 1 || r.recovering() {

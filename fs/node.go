@@ -29,10 +29,12 @@ type node struct {
 
 	// mu serializes what changes the node as a whole: opening, renaming,
 	// linking, extended attributes.
-	mu     sync.Mutex
-	file   atomic.Pointer[file] // open state of a regular file, or nil; set under mu
-	xattrs *format.XattrSet     // cached once read; guarded by mu
-	gone   *unix.Stat_t         // what the last name's unlink saw, for a late GETATTR; guarded by Root.tree
+	mu          sync.Mutex
+	file        atomic.Pointer[file] // open state of a regular file, or nil; set under mu
+	xattrs      *format.XattrSet     // cached once read; guarded by mu
+	checked     atomic.Bool          // after a crash: its size is the right one
+	holeChanges atomic.Int64         // counts what made pages of a regular file absent
+	gone        *unix.Stat_t         // what the last name's unlink saw, for a late GETATTR; guarded by Root.tree
 }
 
 // nameRef is one place of a node in the tree.
