@@ -78,7 +78,7 @@ func (c *checker) checkRegular(d *dir, ref *nameRef, st *unix.Stat_t) {
 	if f.hdr.Geometry != r.conf.GeometryID() {
 		c.fail(ref, fmt.Errorf("file header names another geometry than the volume: %w", format.ErrCorrupt))
 	}
-	c.checkXattrs(c.at(ref), n, object{dirfd: d.fd, name: ref.stored.Name}, f.hdr.HasXattrs)
+	c.checkXattrs(n, func() *Finding { return c.at(ref) }, object{dirfd: d.fd, name: ref.stored.Name}, f.hdr.HasXattrs)
 	if c.batch = append(c.batch, j); len(c.batch) == checkBatch {
 		c.flush()
 	}
@@ -239,23 +239,24 @@ func (c *checker) checkContent(j *fileCheck) {
 	if j.again {
 		return
 	}
-	found := c.at(&f.at)
-	found.Category = WrongSize
-	if unsettled {
-		found.Category = Unsettled
-	}
+	var wrong string
 	switch tail, err := f.dirtyTail(); {
 	case err != nil:
 		c.fail(&f.at, err)
 		return
 	case f.noMarks:
-		found.Reason = fmt.Sprintf("a change was cut short; the file ends after %d bytes", f.length)
+		wrong = fmt.Sprintf("a change was cut short; the file ends after %d bytes", f.length)
 	case r.geom.BackingSize(f.length) != size:
-		found.Reason = fmt.Sprintf("the stored size is not that of the %d bytes it holds", f.length)
+		wrong = fmt.Sprintf("the stored size is not that of the %d bytes it holds", f.length)
 	case tail:
-		found.Reason = "what lies behind the final page is not zero"
+		wrong = "what lies behind the final page is not zero"
 	default:
 		return
+	}
+	found := c.at(&f.at)
+	found.Category, found.Reason = WrongSize, wrong
+	if unsettled {
+		found.Category = Unsettled
 	}
 	found.Advice = "the next mount or --repair puts it right"
 	if !c.o.Repair {

@@ -518,6 +518,16 @@ func fsckCases() []fsckCase {
 			findings: []string{"damage d", "damage e"}, after: still("d", "e"),
 		},
 		{
+			name:    "extended attributes added",
+			prepare: func(s *scene) { s.write("a", "b"); s.must(os.Mkdir(s.plain("d"), 0o755)); s.setXattr("b") },
+			change: func(s *scene) {
+				s.must(unix.Lsetxattr(s.cipher("a"), "user.kmsfs", s.rawXattr("b"), 0))
+				s.must(unix.Lsetxattr(s.cipher("d"), "user.kmsfs", s.rawXattr("b"), 0))
+			},
+			findings: []string{"leftover a", "leftover d"}, repairs: true,
+			after: func(s *scene) { s.intact("a", "b"); s.xattr("b") },
+		},
+		{
 			name:     "extended attributes dropped",
 			prepare:  func(s *scene) { xattrFiles(s); s.must(os.Mkdir(s.plain("d"), 0o755)); s.setXattr("d") },
 			findings: []string{"damage a", "damage b", "damage d"},

@@ -47,7 +47,7 @@ func (c *checker) checkTree(n *node) {
 		f.Category, f.Reason, f.Advice = classify(err)
 		c.report(f)
 	}
-	c.checkXattrs(c.place(n), n, object{dirfd: d.fd, name: "."}, d.xattrs)
+	c.checkXattrs(n, func() *Finding { return c.place(n) }, object{dirfd: d.fd, name: "."}, d.xattrs)
 	dirs, err := c.checkDir(n, d)
 	r.release1(d)
 	if err != nil {
@@ -195,21 +195,22 @@ func (c *checker) checkEntry(n *node, d *dir, entry string) (isDir bool) {
 	}
 	o := c.newNode(&st)
 	o.names = []nameRef{*ref}
-	c.checkXattrs(c.at(ref), o, object{dirfd: d.fd, name: entry}, true)
+	c.checkXattrs(o, func() *Finding { return c.at(ref) }, object{dirfd: d.fd, name: entry}, true)
 	return false
 }
 
-// checkXattrs checks n's extended attributes; f begins a finding about it.
-func (c *checker) checkXattrs(f *Finding, n *node, o object, promised bool) {
+// checkXattrs checks n's extended attributes; about begins a finding on it.
+func (c *checker) checkXattrs(n *node, about func() *Finding, o object, promised bool) {
 	if promised {
 		if _, err := c.r.loadXattrs(n); err != nil {
+			f := about()
 			f.Category, f.Reason, f.Advice = Damage, "its extended attributes are missing or do not verify", "restore it from a backup"
 			c.report(f)
 		}
 		return
 	}
 	if _, err := o.getXattr(userXattr); err == nil {
-		c.leftover(f, "extended attributes that nothing promises: setting the first was cut short", func() error {
+		c.leftover(about(), "extended attributes that nothing promises: setting the first was cut short", func() error {
 			return backing.RemoveXattr(o.dirfd, o.name, userXattr)
 		})
 	}
