@@ -1,13 +1,18 @@
 package fs_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"kmsfs.dev/kmsfs/fs/fstest"
 	"kmsfs.dev/kmsfs/fs/fstest/powercut"
@@ -127,14 +132,22 @@ func cutOnce(t *testing.T, v *fstest.Volume, w *workload.Workload, events []powe
 	choice := powercut.RandomChoice(rng)
 	state := powercut.New(events, cut, choice, rng)
 	limits := w.Cut(int64(state.Cut), int64(state.Ordered))
+	var before string
 	fail := func(format string, args ...any) {
 		t.Helper()
+		t.Log(before)
 		kept := filepath.Join(os.TempDir(), "kmsfs-powercut-"+strconv.Itoa(os.Getpid()))
 		if *flagKeep {
 			if err := os.Mkdir(kept, 0o755); err == nil {
 				_ = state.Write(kept)
 			}
 			t.Logf("the state is in %s", kept)
+			if v.Worker() != 0 {
+				t.Log(describe(v.Cipher))
+				v.Unmount()
+			}
+			out, stderr, exit := v.Run("fsck", v.Cipher)
+			t.Logf("fsck: exit %d\n%s%s", exit, out, stderr)
 		}
 		t.Fatalf("state %d, %v, choice %d, steps %+v: %s\n%s", i, state, choice, limits,
 			fmt.Sprintf(format, args...), stepsAround(w, limits)+eventsBefore(events, state))
@@ -145,6 +158,9 @@ func cutOnce(t *testing.T, v *fstest.Volume, w *workload.Workload, events []powe
 	defer os.RemoveAll(v.Cipher)
 	if err := state.Write(v.Cipher); err != nil {
 		t.Fatal(err)
+	}
+	if *flagKeep {
+		before = describe(v.Cipher)
 	}
 	// Sometimes the check comes first, as it does at boot.
 	if i%4 == 0 {
@@ -197,4 +213,51 @@ func eventsBefore(events []powercut.Event, s *powercut.State) string {
 		text += fmt.Sprintf("%5d %v\n", i, events[i])
 	}
 	return text
+}
+
+// describe lists the ciphertext files with what their headers say in clear.
+func describe(dir string) string {
+	var b strings.Builder
+	_ = filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(p)
+		if err != nil || len(data) < headerSize {
+			fmt.Fprintf(&b, "%s: %d bytes, %v\n", filepath.Base(p), len(data), err)
+			return nil
+		}
+		u64 := func(off int) uint64 { return binary.LittleEndian.Uint64(data[off:]) }
+		fmt.Fprintf(&b, "%s: inode %d, %d bytes (%d pages and %d), generation %d, durable %d, pages", filepath.Base(p), inode(p), len(data),
+			len(data)/4096, len(data)%4096, u64(40), u64(48))
+		for at := 0; at+4096 <= len(data); at += 4096 {
+			page := data[at : at+4096]
+			if at == 0 {
+				page = page[headerSize:]
+			}
+			switch mark := binary.LittleEndian.Uint16(data[at+4080:]); {
+			case len(bytes.TrimLeft(page, "\x00")) == 0:
+				b.WriteString(" -")
+			case mark&0x8000 != 0:
+				fmt.Fprintf(&b, " final:%d", mark&0x7fff)
+			default:
+				fmt.Fprintf(&b, " %d", mark)
+			}
+		}
+		key := headerKey + int(binary.LittleEndian.Uint16(data[96:])) + int(binary.LittleEndian.Uint16(data[98:]))
+		for i := range int(data[100]) {
+			if at := key + 12*i; at+12 <= 480 {
+				fmt.Fprintf(&b, " hole(%d,%d)", u64(at)&(1<<48-1), u64(at+4)>>16)
+			}
+		}
+		b.WriteByte('\n')
+		return nil
+	})
+	return b.String()
+}
+
+func inode(p string) uint64 {
+	var st unix.Stat_t
+	_ = unix.Lstat(p, &st)
+	return st.Ino
 }
