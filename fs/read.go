@@ -86,14 +86,14 @@ func (f *file) readLocked(dst []byte, off int64) (int, error) {
 // and nowhere else, an absent page only inside a hole.
 func (f *file) openPage(dst, page []byte, p int64) error {
 	used, final, err := f.cipher.Open(dst, page, p, f.hdr.Epoch)
-	if errors.Is(err, content.ErrAbsent) && f.inHole(p) {
+	last, want := f.r.geom.FinalPage(f.length)
+	if errors.Is(err, content.ErrAbsent) && f.inHole(p) && (p != last || f.noMarks) {
 		clear(dst)
 		return nil
 	}
 	if err != nil {
 		return f.damaged(p, "page", err)
 	}
-	last, want := f.r.geom.FinalPage(f.length)
 	if f.noMarks && p == last {
 		return nil
 	}

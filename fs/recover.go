@@ -16,8 +16,9 @@ import (
 // recover finds the end of a file that a crash may have left in the middle of
 // a change, and repairs its size and final page. Nothing below the durable
 // length L is given up: from page(L) on, full authentic pages are accepted;
-// the first final, missing or zero page ends the file. A page that is there
-// but not authentic is damage, not a crash's doing. Holds: f.mu.
+// the first final, missing or zero page ends the file. Where it ends in a hole,
+// only st_size knows how far that goes. A page that is there but not authentic
+// is damage, not a crash's doing. Holds: f.mu.
 func (f *file) recover() error {
 	geom := &f.r.geom
 	start, _ := geom.FinalPage(int64(f.hdr.Durable))
@@ -27,9 +28,10 @@ func (f *file) recover() error {
 	defer putPages(plain)
 
 	end := int64(-1) // last page that is there
-	used, final := 0, false
+	used, final, hole := 0, false, false
+	pages := f.size / content.PageSize
 scan:
-	for p := start; p < (f.size+content.PageSize-1)/content.PageSize; p++ {
+	for p := start; p < pages; p++ {
 		n, err := backing.Pread(f.fd, page, p*content.PageSize)
 		if err != nil {
 			return err
@@ -38,24 +40,27 @@ scan:
 		used, final, err = f.cipher.Open(plain, page, p, f.hdr.Epoch)
 		switch {
 		case errors.Is(err, content.ErrAbsent):
-			if !f.inHole(p) {
+			if hole = f.inHole(p); !hole {
 				break scan
 			}
 			if p, err = f.skipHole(p); err != nil {
 				return err
 			}
 			continue
-		case err != nil && n < len(page):
-			break scan // the tail behind the final page, not a page
 		case err != nil:
 			return f.damaged(p, "page of an unsettled file", err)
 		}
-		end = p
+		end, hole = p, false
 		if final {
 			break
 		}
 	}
 	switch {
+	case hole:
+		end, used = pages-1, geom.DataIn(pages-1)
+		if length, ok := geom.LengthFromSize(f.size); ok {
+			_, used = geom.FinalPage(length)
+		}
 	case end < 0 && f.hdr.Durable > 0:
 		return f.damaged(start, "durable end of the file is missing", nil)
 	case end < 0:
@@ -71,7 +76,7 @@ scan:
 		return nil
 	}
 	if !final {
-		if err := f.writeEnd(page, plain, end, used); err != nil {
+		if err := f.writeEnd(page, plain, end, used, hole); err != nil {
 			return err
 		}
 	}
@@ -79,7 +84,8 @@ scan:
 		return err
 	}
 	f.setLength(length)
-	f.cutHoles(end)
+	f.cutHoles(end + 1)
+	f.noteFilled(end, end)
 	f.r.settle.dirty.Store(true)
 	return nil
 }
@@ -99,10 +105,11 @@ func (f *file) skipHole(p int64) (int64, error) {
 	return min(last, max(p, pos/content.PageSize-1)), nil
 }
 
-// writeEnd marks the full page end, whose plaintext is at hand only if it was
-// the last one opened, as the final one.
-func (f *file) writeEnd(page, plain []byte, end int64, used int) error {
-	if used > 0 {
+// writeEnd makes page end, which is full or the last of a hole, the final one.
+func (f *file) writeEnd(page, plain []byte, end int64, used int, hole bool) error {
+	if hole {
+		clear(plain)
+	} else if used > 0 {
 		n, err := backing.Pread(f.fd, page, end*content.PageSize)
 		if err != nil {
 			return err

@@ -52,8 +52,10 @@ func (f *file) shrink(length int64) error {
 	if err := f.loadPage(plain, last); err != nil {
 		return err
 	}
+	// If the page was a hole it may stay one in the header until it is durable.
 	holes := f.hdr.Holes
-	f.cutHoles(last)
+	f.cutHoles(last + 1)
+	f.noteFilled(last, last)
 	page := getPages(1)
 	defer putPages(page)
 	if err := f.seal(page, last, plain[:used], true); err != nil {
