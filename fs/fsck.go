@@ -321,7 +321,7 @@ func (c *checker) stopWith(err error) { c.fatal.CompareAndSwap(nil, &err) }
 // err is why the check must end, or nil.
 func (c *checker) err() error {
 	if err := c.ctx.Err(); err != nil {
-		return err
+		return fmt.Errorf("interrupted: %w", err)
 	}
 	if err := c.fatal.Load(); err != nil {
 		return *err

@@ -211,7 +211,8 @@ func (o *fsckOutput) end(s fs.Summary, checkErr error) error {
 	if checkErr != nil {
 		verdict += " until the check was broken off"
 	}
-	o.printf("%s: %d files (%s), %d directories, %d symlinks, %d special files: %s", s.Volume, s.Files, size(s.Bytes), s.Directories, s.Symlinks, s.Specials, verdict)
+	o.printf("%s: %s (%s), %s, %s, %s: %s", s.Volume, number(s.Files, "file", "files"), size(s.Bytes), number(s.Directories, "directory", "directories"),
+		number(s.Symlinks, "symlink", "symlinks"), number(s.Specials, "special file", "special files"), verdict)
 	for _, count := range []struct {
 		n    int64
 		what string
@@ -225,6 +226,13 @@ func (o *fsckOutput) end(s fs.Summary, checkErr error) error {
 	}
 	o.printf("\n")
 	return o.err
+}
+
+func number(n int64, one, many string) string {
+	if n == 1 {
+		many = one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 // size is a number of bytes for people.
