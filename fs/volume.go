@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -141,11 +142,16 @@ type Config = format.Config
 // ReadConfig reads and parses a volume's configuration. Its MAC is verified
 // only by Open, which has the volume key.
 func ReadConfig(dir string) (*Config, error) {
-	data, err := os.ReadFile(filepath.Join(dir, configName))
+	f, err := openConfig(dir)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("%s: %w (no %s in it; kmsfs init makes one)", dir, ErrNotVolume, configName)
 		}
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, 1<<20)) // more than any has
+	if err != nil {
 		return nil, err
 	}
 	conf, err := format.ParseConfig(data)
@@ -153,6 +159,31 @@ func ReadConfig(dir string) (*Config, error) {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, configName), err)
 	}
 	return conf, nil
+}
+
+// openConfig opens the configuration, and nothing that was put in its place:
+// a FIFO would never answer.
+func openConfig(dir string) (*os.File, error) {
+	path := filepath.Join(dir, configName)
+	root, err := backing.OpenRoot(dir)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	defer backing.Close(root)
+	var st unix.Stat_t
+	fd, err := backing.Open(root, configName, unix.O_RDONLY, 0)
+	if err == nil {
+		err = backing.Fstat(fd, &st)
+	}
+	switch {
+	case err == unix.ELOOP, err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG:
+		backing.Close(fd)
+		return nil, fmt.Errorf("%s: not a regular file: %w", path, format.ErrCorrupt)
+	case err != nil:
+		backing.Close(fd)
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 // Create makes a volume of the empty directory dir.
@@ -296,7 +327,7 @@ func openVolume(ctx context.Context, dir string, o Options) (_ *Root, err error)
 
 // lockVolume takes the volume's lock: shared for readers, exclusive for a writer.
 func lockVolume(dir string, readOnly bool) (*os.File, error) {
-	f, err := os.Open(filepath.Join(dir, configName))
+	f, err := openConfig(dir)
 	if err != nil {
 		return nil, err
 	}
