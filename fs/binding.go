@@ -94,7 +94,7 @@ func (f *file) storeWrapped(wrapped []byte, path string) error {
 		}
 	}
 	f.wrapped, f.path = wrapped, path
-	if !f.linked && format.PathFits(len(wrapped), path) {
+	if !f.linked && !f.hdr.KeyInRecord && format.PathFits(len(wrapped), path) {
 		return f.keyToHeader()
 	}
 	// While the header has an older wrapping it is that one which counts; the
@@ -108,12 +108,13 @@ func (f *file) storeWrapped(wrapped []byte, path string) error {
 
 // keyToHeader writes the key's wrapping, which fits, into the header. It says
 // nothing of the file's place and so may reach the disk before or after a
-// rename.
+// rename. A header that has once left the key to a record does so for good:
+// with no telling which header a power cut leaves, the record is always needed.
 func (f *file) keyToHeader() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.r.conf.Keys == format.KeysPath {
-		f.hdr.WrappedKey, f.hdr.Path, f.hdr.KeyInRecord = f.wrapped, f.path, false
+		f.hdr.WrappedKey, f.hdr.Path = f.wrapped, f.path
 		f.capHoles()
 	}
 	if f.fresh {

@@ -16,8 +16,8 @@ import (
 // recover finds the end of a file that a crash may have left in the middle of
 // a change, and repairs its size and final page. Nothing below the durable
 // length L is given up: from page(L) on, full authentic pages are accepted;
-// the first final, missing or zero page ends the file. Where it ends in a hole,
-// only st_size knows how far that goes. A page that is there but not authentic
+// the first final, missing or zero page ends the file. Where that leaves it ending
+// in a hole, st_size tells the length if it lies in the hole's last page. A page that is there but not authentic
 // is damage, not a crash's doing. Holds: f.mu.
 func (f *file) recover() error {
 	geom := &f.r.geom
@@ -28,7 +28,8 @@ func (f *file) recover() error {
 	defer putPages(plain)
 
 	end := int64(-1) // last page that is there
-	used, final, hole := 0, false, false
+	used, final := 0, false
+	lastHole := int64(-1) // last page that is legitimately absent
 	pages := f.size / content.PageSize
 scan:
 	for p := start; p < pages; p++ {
@@ -40,26 +41,30 @@ scan:
 		used, final, err = f.cipher.Open(plain, page, p, f.hdr.Epoch)
 		switch {
 		case errors.Is(err, content.ErrAbsent):
-			if hole = f.inHole(p); !hole {
+			if !f.inHole(p) {
 				break scan
 			}
 			if p, err = f.skipHole(p); err != nil {
 				return err
 			}
+			lastHole = min(p, pages-1)
 			continue
 		case err != nil:
 			return f.damaged(p, "page of an unsettled file", err)
 		}
-		end, hole = p, false
+		end = p
 		if final {
 			break
 		}
 	}
+	hole := lastHole > end
 	switch {
 	case hole:
-		end, used = pages-1, geom.DataIn(pages-1)
+		end, used = lastHole, geom.DataIn(lastHole)
 		if length, ok := geom.LengthFromSize(f.size); ok {
-			_, used = geom.FinalPage(length)
+			if last, u := geom.FinalPage(length); last == end {
+				used = u
+			}
 		}
 	case end < 0 && f.hdr.Durable > 0:
 		return f.damaged(start, "durable end of the file is missing", nil)

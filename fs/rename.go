@@ -199,8 +199,7 @@ func (r *Root) prepareFile(m *move) error {
 		}
 		m.path = path
 	}
-	// A header on disk that still relies on a record, or one that is going to,
-	// needs it at the new name.
+	// A header that relies on a record, or is going to, needs it at the new name.
 	if !m.bound || f.hdr.KeyInRecord || !format.PathFits(len(m.wrapped), m.path) {
 		m.putEntry()
 	}
@@ -359,7 +358,7 @@ func (f *file) follow(m *move) {
 	f.r.tree.RLock()
 	f.r.foldFileLater(f.n, m.counter)
 	f.r.tree.RUnlock()
-	if f.r.keys.bindsPath() && !f.readonly && format.PathFits(len(f.wrapped), f.path) {
+	if f.r.keys.bindsPath() && !f.readonly && !f.hdr.KeyInRecord && format.PathFits(len(f.wrapped), f.path) {
 		if err := f.keyToHeader(); err != nil {
 			f.r.log.Warn("could not store a moved file's key", "ino", f.n.ino, "err", err)
 		}
