@@ -48,15 +48,23 @@ func processes(prefix string) []process {
 	return found
 }
 
-// Alive tells whether a process runs (a zombie does not).
+// Alive tells whether any thread of a process runs (a zombie does not). A killed
+// process's first thread may be gone before one that the disk holds up, and
+// the process's locks go with the last.
 func Alive(pid int) bool {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return false
+	tasks, _ := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/stat")
+	for _, name := range tasks {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		// The state follows the parenthesised name, which may hold anything.
+		i := bytes.LastIndexByte(data, ')')
+		if i >= 0 && i+2 < len(data) && data[i+2] != 'Z' && data[i+2] != 'X' {
+			return true
+		}
 	}
-	// The state follows the parenthesised name, which may hold anything.
-	i := bytes.LastIndexByte(data, ')')
-	return i >= 0 && i+2 < len(data) && data[i+2] != 'Z' && data[i+2] != 'X'
+	return false
 }
 
 // waitGone waits for a process to end.
