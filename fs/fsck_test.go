@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	iofs "io/fs"
@@ -473,11 +474,6 @@ func TestFsckVolumeFiles(t *testing.T) {
 		"no record": func(s *scene) { s.must(os.Remove(in(s, "kmsfs.dir"))) },
 		"another's": func(s *scene) { s.relink(in(s, "kmsfs.dir"), s.readlink(filepath.Join(s.cipher("d"), "kmsfs.dir"))) },
 		"garbage":   func(s *scene) { s.must(os.WriteFile(in(s, "kmsfs.conf"), []byte("{}"), 0o600)) },
-		"a FIFO": func(s *scene) {
-			s.must(os.Remove(in(s, "kmsfs.conf")))
-			s.must(unix.Mkfifo(in(s, "kmsfs.conf"), 0o600))
-		},
-		"a symlink": func(s *scene) { s.relink(in(s, "kmsfs.conf"), "/etc/passwd") },
 		"other algorithm": func(s *scene) {
 			b, err := os.ReadFile(in(s, "kmsfs.conf"))
 			s.must(err)
@@ -501,6 +497,29 @@ func TestFsckVolumeFiles(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestFsckNoConfiguration: what lies in the configuration's place is neither
+// waited for nor followed.
+func TestFsckNoConfiguration(t *testing.T) {
+	v := fstest.New(t, fstest.Unmounted())
+	conf := filepath.Join(v.Cipher, "kmsfs.conf")
+	for what, put := range map[string]func() error{
+		"nothing":   func() error { return nil },
+		"FIFO":      func() error { return unix.Mkfifo(conf, 0o600) },
+		"symlink":   func() error { return os.Symlink("/etc/passwd", conf) },
+		"directory": func() error { return os.Mkdir(conf, 0o700) },
+	} {
+		if err := errors.Join(os.RemoveAll(conf), put()); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{nil, {"--repair"}} {
+			out, stderr, exit := v.Run(append(append([]string{"fsck"}, args...), v.Cipher)...)
+			if exit != 1 && exit != 4 || !strings.Contains(out+stderr, "kmsfs.conf") {
+				t.Errorf("%s: exit %d, %q, %q", what, exit, out, stderr)
+			}
+		}
 	}
 }
 
