@@ -25,34 +25,35 @@ func (r *Root) setAccessACL(n *node, data []byte, killSGID bool) error {
 	if acl == nil {
 		return r.removeXattr(n, accessACL) // no entries: as if it were removed
 	}
-	var st unix.Stat_t
 	perm, minimal := acl.EquivMode()
-	err = r.withObject(n, &st, func(o object) error {
-		mode := st.Mode&0o7777&^0o777 | perm
-		if killSGID {
-			mode &^= unix.S_ISGID
+	setMode := func() error {
+		var st unix.Stat_t
+		return r.withObject(n, &st, func(o object) error {
+			mode := st.Mode&0o7777&^0o777 | perm
+			if killSGID {
+				mode &^= unix.S_ISGID
+			}
+			if mode == st.Mode&0o7777 {
+				return nil
+			}
+			return o.chmod(mode)
+		})
+	}
+	// The group bits of the mode are the ACL's mask: without the ACL they would
+	// grant what it limits. So the ACL comes first and goes last.
+	if minimal {
+		if err := setMode(); err != nil {
+			return err
 		}
-		if mode == st.Mode&0o7777 {
-			return nil
-		}
-		return o.chmod(mode)
+		return r.removeXattr(n, accessACL)
+	}
+	err = r.changeXattrs(n, func(set format.XattrSet) (format.XattrSet, error) {
+		return set.With(accessACL, acl.Marshal()), nil
 	})
 	if err != nil {
 		return err
 	}
-	err = r.changeXattrs(n, func(set format.XattrSet) (format.XattrSet, error) {
-		if !minimal {
-			return set.With(accessACL, acl.Marshal()), nil
-		}
-		if _, ok := set.Get(accessACL); !ok {
-			return nil, errUnchanged
-		}
-		return set.Without(accessACL), nil
-	})
-	if err == errUnchanged {
-		return nil
-	}
-	return err
+	return setMode()
 }
 
 // errUnchanged ends a change of attributes that turned out not to be one.

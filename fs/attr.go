@@ -63,6 +63,13 @@ func (o object) setXattr(attr string, value []byte) error {
 	return backing.SetXattr(o.dirfd, o.name, attr, value)
 }
 
+func (o object) removeXattr(attr string) error {
+	if o.name == "" {
+		return backing.FremoveXattr(o.fd, attr)
+	}
+	return backing.RemoveXattr(o.dirfd, o.name, attr)
+}
+
 // withObject runs do on n's backing object, held in its place by the tree
 // lock, after making sure that it still is n's.
 func (r *Root) withObject(n *node, st *unix.Stat_t, do func(object) error) error {
@@ -114,10 +121,14 @@ func (r *Root) withObject(n *node, st *unix.Stat_t, do func(object) error) error
 		}
 	}
 	if f := n.file.Load(); f != nil {
+		// A descriptor of our own: do may want the file's lock, and the last
+		// close must not take this one away.
 		f.mu.RLock()
-		defer f.mu.RUnlock()
-		if f.fd >= 0 {
-			o := object{fd: f.fd}
+		fd, e := backing.Dup(f.fd)
+		f.mu.RUnlock()
+		if e == nil {
+			defer backing.Close(fd)
+			o := object{fd: fd}
 			if e := o.stat(st); e != nil {
 				return e
 			}

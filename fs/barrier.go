@@ -93,7 +93,7 @@ func (r *Root) crashed() bool { return r.lenient.from < r.lenient.to }
 // gen in the middle of a change. Files of this session are not meant: what we
 // wrote since mounting is in the page cache, whole, whatever is on disk.
 func (r *Root) mayBeUnsettled(gen uint64) bool {
-	return r.lenient.from <= gen && gen < r.lenient.to
+	return r.recovering() && r.lenient.from <= gen && gen < r.lenient.to
 }
 
 func (r *Root) writeSettled() error {
@@ -128,6 +128,9 @@ func (r *Root) runBarrier() error {
 	defer s.barrier.Unlock()
 
 	s.dirty.Store(false)
+	if err := r.flushFresh(); err != nil {
+		r.log.Warn("could not write a new file's first page", "err", err)
+	}
 	s.shape.Lock()
 	gen := s.gen.Add(1)
 	s.shape.Unlock()

@@ -11,7 +11,16 @@ func (f *file) verifyBinding(d *dir, ref *nameRef) error {
 	r, h := f.r, f.hdr
 	f.wrapped, f.path = h.WrappedKey, h.Path
 	f.linked, f.moved = false, 0
-	if !boundTo(h, d.id, ref.stored.Tag) {
+	if boundTo(h, d.id, ref.stored.Tag) {
+		// A rename that a crash cut off before it happened has left a move
+		// record; the fold raises the binding above it.
+		if r.recovering() && !r.opts.ReadOnly {
+			if m, err := r.moveRecord(object{fd: f.fd}, h.FileID); err == nil && m.Counter > h.Counter {
+				f.moved = m.Counter
+				r.foldFileLater(f.n, f.moved)
+			}
+		}
+	} else {
 		if f.moved = r.movedTo(object{fd: f.fd}, h, ref.stored.Tag); f.moved == 0 {
 			f.linked = true
 		} else if !r.opts.ReadOnly {
@@ -99,7 +108,7 @@ func (f *file) storeWrapped(wrapped []byte, path string) error {
 	}
 	// While the header has an older wrapping it is that one which counts; the
 	// record waits for the header to say so, see foldFile.
-	err = r.keepTimes(d.fd, func() error { return r.putNameEntry(d, &f.at.stored, f.nameEntry()) })
+	err = r.keepTimes(d.fd, func() error { _, err := r.putNameEntry(d, &f.at.stored, f.nameEntry()); return err })
 	if err == nil && !f.linked && !f.hdr.KeyInRecord {
 		r.foldFileLater(f.n, max(f.moved, f.hdr.Counter))
 	}

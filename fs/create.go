@@ -2,6 +2,7 @@ package fs
 
 import (
 	"crypto/rand"
+	"errors"
 	"os"
 	"time"
 
@@ -123,7 +124,7 @@ func (r *Root) enterFile(f *file, p *place, caller *fuse.Caller, mode, umask uin
 			return err
 		}
 		if f.hdr.KeyInRecord {
-			if err := r.putNameEntry(d, &p.stored, f.nameEntry()); err != nil {
+			if _, err := r.putNameEntry(d, &p.stored, f.nameEntry()); err != nil {
 				return err
 			}
 		}
@@ -173,7 +174,13 @@ func (r *Root) dress(f *file, own owner, st *unix.Stat_t) error {
 
 // bornLocked makes the node of an object that was just created. Holds: tree.
 func (r *Root) bornLocked(parent *node, name string, stored names.Stored, st *unix.Stat_t) *node {
-	if old := r.byIno[st.Ino]; old != nil {
+	r.seq++
+	old := r.byIno[st.Ino]
+	if old != nil && name != "" && len(old.names) == 1 && old.hasNameLocked(parent, stored.Name) {
+		old.lookups++ // a walk in the background has seen it before us
+		return old
+	}
+	if old != nil {
 		r.detachLocked(old) // its inode number was reused
 	}
 	n := r.newNode(st)
@@ -187,6 +194,7 @@ func (r *Root) bornLocked(parent *node, name string, stored names.Stored, st *un
 func (r *Root) adoptFile(n *node, f *file, ref *nameRef) {
 	f.n, f.at = n, *ref
 	n.file.Store(f)
+	r.fresh.add(f)
 	r.settle.dirty.Store(true)
 }
 
@@ -342,11 +350,12 @@ func (r *Root) createSpecial(p *place, in *fuse.MknodIn, st *unix.Stat_t) (*node
 	}
 	rand.Read(e.ID[:])
 	return r.createAt(p, &in.Caller, in.Mode, in.Umask, st, func(d *dir, own owner) error {
-		if err := r.putNameEntry(d, &p.stored, e); err != nil {
+		undo, err := r.putNameEntry(d, &p.stored, e)
+		if err != nil {
 			return err
 		}
 		if err := backing.Mknod(d.fd, p.stored.Name, e.Mode, e.Rdev); err != nil {
-			return err
+			return errors.Join(err, undo())
 		}
 		o := object{dirfd: d.fd, name: p.stored.Name}
 		if own.uid >= 0 {

@@ -181,6 +181,15 @@ func (r *Root) identify(n *node, parent *dir, ref *nameRef, fd int) error {
 			return r.misplaced(parent, ref.stored.Name, "directory belongs elsewhere", err)
 		}
 	}
+	if rec.At(ref.stored.Tag) && r.recovering() && !r.opts.ReadOnly {
+		// A rename that a crash cut off before it happened: raise the counter
+		// above what it announced.
+		if m, err := r.moveRecord(object{dirfd: fd, name: "."}, rec.ID); err == nil && m.Counter > uint64(rec.Counter) {
+			rec.Counter = uint32(m.Counter)
+			n.dir.moved = true
+			r.foldLater(n)
+		}
+	}
 	n.dir.adopt(rec)
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -125,6 +127,7 @@ func (r *Root) letGoLocked(n *node, f *file) (last bool) {
 func (f *file) closeLocked() {
 	backing.Close(f.fd)
 	f.fd = -1
+	f.r.fresh.remove(f)
 	if f.cipher != nil {
 		f.cipher.Wipe()
 		f.cipher = nil
@@ -147,7 +150,7 @@ func (r *Root) attach(n *node, want access) (*file, error) {
 	r.tree.RLock()
 	defer r.tree.RUnlock()
 	if len(n.names) == 0 {
-		return nil, unix.ESTALE
+		return nil, unix.ENOENT // removed between its lookup and its open
 	}
 	var first error
 	for i := range n.names {
@@ -512,10 +515,58 @@ func (f *file) writeFresh() error {
 	if err := backing.Pwrite(f.fd, page, 0); err != nil {
 		return err
 	}
-	f.fresh = false
+	f.written()
 	f.size = content.PageSize
 	f.r.settle.dirty.Store(true)
 	return nil
+}
+
+// written notes that the file is on disk. Holds: f.mu.
+func (f *file) written() {
+	if f.fresh {
+		f.fresh = false
+		f.r.fresh.remove(f)
+	}
+}
+
+// freshFiles are those created and not written yet. Barriers and an fsync of
+// a directory write their first page, lest a file that is kept open and empty
+// be found never written after a crash.
+type freshFiles struct {
+	mu    sync.Mutex
+	files map[*file]struct{}
+}
+
+func (s *freshFiles) add(f *file) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.files == nil {
+		s.files = map[*file]struct{}{}
+	}
+	s.files[f] = struct{}{}
+}
+
+func (s *freshFiles) remove(f *file) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.files, f)
+}
+
+func (s *freshFiles) all() []*file {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.files))
+}
+
+// flushFresh writes the first page of every file that has none.
+func (r *Root) flushFresh() error {
+	var first error
+	for _, f := range r.fresh.all() {
+		if err := f.flush(); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
 }
 
 // flush puts on disk what is only in memory: the header of a file that was
@@ -527,14 +578,17 @@ func (f *file) flush() error {
 }
 
 func (f *file) flushLocked() error {
+	if f.fd < 0 {
+		return nil
+	}
 	if f.fresh || f.hdrDirty && !f.readonly {
 		return f.writeHeaderQuietly()
 	}
 	return nil
 }
 
-// fsync makes content and size durable.
-func (f *file) fsync() error {
+// fsync makes content and size durable, and unless dataOnly all the rest.
+func (f *file) fsync(dataOnly bool) error {
 	f.mu.Lock()
 	if err := f.flushLocked(); err != nil {
 		f.mu.Unlock()
@@ -542,12 +596,17 @@ func (f *file) fsync() error {
 	}
 	filled, holes := f.filled, f.n.holeChanges.Load()
 	f.filled = nil
-	fd := f.fd
-	f.mu.Unlock()
-	if f.readonly {
-		return nil
+	sync := backing.Sync
+	if dataOnly {
+		sync = backing.Datasync
 	}
-	if err := backing.Datasync(fd); err != nil {
+	fd := f.fd // stays open: makeWritable holds n.mu, but may close it
+	if f.readonly {
+		defer f.mu.Unlock()
+		return sync(fd)
+	}
+	f.mu.Unlock()
+	if err := sync(fd); err != nil {
 		return err // what was filled stays marked as a hole, which is no harm
 	}
 	if len(filled) > 0 {

@@ -160,11 +160,14 @@ func (r *Root) linkAt(n *node, p *place, e *format.NameEntry, st *unix.Stat_t, m
 	r.tree.RLock()
 	d, err := r.acquire(p.parent)
 	if err == nil {
+		undo := func() error { return nil }
 		if err = r.putSidecar(d, &p.stored); err == nil && e != nil {
-			err = r.putNameEntry(d, &p.stored, e)
+			undo, err = r.putNameEntry(d, &p.stored, e)
 		}
 		if err == nil {
-			err = make(d)
+			if err = make(d); err != nil {
+				_ = undo()
+			}
 		}
 		if err == nil {
 			err = backing.Stat(d.fd, p.stored.Name, st)

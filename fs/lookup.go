@@ -26,6 +26,9 @@ func (r *Root) Lookup(_ <-chan struct{}, header *fuse.InHeader, name string, out
 	var st unix.Stat_t
 	n, err := r.lookup(parent, name, 1, &st)
 	if err == unix.ENOENT {
+		if r.recovering() {
+			return fuse.ENOENT // the crash check may put something back there
+		}
 		out.NodeId = 0 // the kernel remembers that there is nothing
 		out.SetEntryTimeout(cacheFor)
 		return fuse.OK
@@ -40,13 +43,10 @@ func (r *Root) Lookup(_ <-chan struct{}, header *fuse.InHeader, name string, out
 // lookup finds name in parent, verifies what must be verified before the
 // kernel may know it, and counts count lookups of it.
 func (r *Root) lookup(parent *node, name string, count uint64, st *unix.Stat_t) (*node, error) {
-	stored, recover, err := r.find(parent, name, st)
+	n, recover, err := r.intern(parent, name, count, st)
 	if err != nil {
 		return nil, err
 	}
-	r.tree.Lock()
-	n := r.internLocked(parent, name, stored, st, count)
-	r.tree.Unlock()
 	if recover {
 		// A crash may have left st_size wrong, and the kernel keeps the first
 		// size it is told. What cannot be checked now is told as it stands.
@@ -59,21 +59,47 @@ func (r *Root) lookup(parent *node, name string, count uint64, st *unix.Stat_t) 
 	return n, nil
 }
 
-// find looks up name in the ciphertext of parent. recover says that the
-// object is a file that a crash may have left in the middle of a change.
-func (r *Root) find(parent *node, name string, st *unix.Stat_t) (stored names.Stored, recover bool, err error) {
+// intern finds name in parent and makes or finds its node. The look and the
+// entry are under different locks; where a name has changed between, by the
+// kernel's doing or that of a walk in the background, it looks again.
+func (r *Root) intern(parent *node, name string, count uint64, st *unix.Stat_t) (n *node, recover bool, err error) {
+	for {
+		stored, recover, seq, err := r.find(parent, name, st)
+		if err != nil {
+			return nil, false, err
+		}
+		if n := r.enter(parent, name, stored, st, count, seq); n != nil {
+			return n, recover, nil
+		}
+	}
+}
+
+// enter is internLocked, unless names have changed since seq: then it is nil.
+func (r *Root) enter(parent *node, name string, stored names.Stored, st *unix.Stat_t, count, seq uint64) *node {
+	r.tree.Lock()
+	defer r.tree.Unlock()
+	if r.seq != seq {
+		return nil
+	}
+	return r.internLocked(parent, name, stored, st, count)
+}
+
+// find looks up name in the ciphertext of parent. recover says that the object
+// is a file that a crash may have left in the middle of a change; seq is the
+// state of the tree that the answer is of.
+func (r *Root) find(parent *node, name string, st *unix.Stat_t) (stored names.Stored, recover bool, seq uint64, err error) {
 	r.tree.RLock()
 	defer r.tree.RUnlock()
 	d, err := r.acquire(parent)
 	if err != nil {
-		return stored, false, err
+		return stored, false, 0, err
 	}
 	defer r.release1(d)
 	if stored, err = r.names.Encrypt(d.id, name); err != nil {
-		return stored, false, err
+		return stored, false, 0, err
 	}
 	recover, err = r.findStored(parent, d, name, &stored, st)
-	return stored, recover, err
+	return stored, recover, r.seq, err
 }
 
 // findStored is find for a name whose ciphertext is known. Holds: tree, shared.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -99,9 +100,11 @@ func (r *Root) Wait() { r.server.Wait() }
 // Unmount detaches the mount; it fails while something is in use there.
 func (r *Root) Unmount() error { return r.server.Unmount() }
 
-// onPanic keeps one request's bug from taking the mount down.
+// onPanic ends the worker: a panic is our own bug, and what it left locked or
+// half done is not to be built on. The volume is as after a crash.
 func (r *Root) onPanic(v any) fuse.Status {
-	r.log.Error("internal error in a request", "panic", fmt.Sprint(v))
+	r.log.Error("internal error", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+	go panic(v)
 	return fuse.EIO
 }
 

@@ -78,7 +78,7 @@ func (r *Root) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	if h == nil || h.file == nil {
 		return fuse.EBADF
 	}
-	return status(h.file.fsync())
+	return status(h.file.fsync(in.FsyncFlags&1 != 0))
 }
 
 // FsyncDir implements fuse.RawFileSystem.
@@ -90,6 +90,9 @@ func (r *Root) FsyncDir(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	}
 	if r.opts.ReadOnly {
 		return fuse.OK
+	}
+	if err := r.flushFresh(); err != nil {
+		return status(err)
 	}
 	return status(backing.Sync(h.list.FD()))
 }

@@ -59,6 +59,7 @@ const maxWriteCount = 128
 // countWrites counts 2^24 page writes, durably: a count that a crash forgets
 // would let a key live too long.
 func (f *file) countWrites() error {
+	oldCount, oldEpoch := f.hdr.WriteCount, f.hdr.Epoch
 	f.hdr.WriteCount++
 	if f.hdr.WriteCount >= maxWriteCount {
 		if f.hdr.Epoch == 1<<16-1 {
@@ -70,10 +71,14 @@ func (f *file) countWrites() error {
 	if f.fresh {
 		return nil // the header has yet to be written
 	}
-	if err := f.writeHeader(); err != nil {
-		return err
+	err := f.writeHeader()
+	if err == nil {
+		err = backing.Datasync(f.fd)
 	}
-	return backing.Datasync(f.fd)
+	if err != nil { // no page may be sealed under an epoch the disk does not know
+		f.hdr.WriteCount, f.hdr.Epoch = oldCount, oldEpoch
+	}
+	return err
 }
 
 // setTail remembers the plaintext of a page.

@@ -64,19 +64,26 @@ func (r *Root) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntr
 		// An entry that fails its checks is listed without attributes; the
 		// LOOKUP that follows says what is wrong.
 		var st unix.Stat_t
-		r.tree.RLock()
-		recover, err := r.findStored(h.node, h.dir, name, stored, &st)
-		r.tree.RUnlock()
+		recover, seq, err := r.findEntry(h.node, h.dir, name, stored, &st)
 		if err != nil || recover {
 			return true
 		}
-		r.tree.Lock()
-		n := r.internLocked(h.node, name, *stored, &st, 1)
-		r.tree.Unlock()
+		n := r.enter(h.node, name, *stored, &st, 1, seq)
+		if n == nil {
+			return true // names are changing; the LOOKUP will see
+		}
 		r.entryOut(n, &st, entry)
 		out.FixMode(st.Mode)
 		return true
 	})
+}
+
+// findEntry is findStored under the tree lock.
+func (r *Root) findEntry(parent *node, d *dir, name string, stored *names.Stored, st *unix.Stat_t) (recover bool, seq uint64, err error) {
+	r.tree.RLock()
+	defer r.tree.RUnlock()
+	recover, err = r.findStored(parent, d, name, stored, st)
+	return recover, r.seq, err
 }
 
 // list feeds the entries from in.Offset on to add until it says that the reply

@@ -47,28 +47,32 @@ func (r *Root) nameEntry(d *dir, stored *names.Stored, kind uint8, id [16]byte) 
 
 // putNameEntry makes the record of a name vouch for e, beside whatever it
 // vouched for last (the object there now). The record is a symlink, journaled
-// in order with the rename or link that follows.
-func (r *Root) putNameEntry(d *dir, stored *names.Stored, e *format.NameEntry) error {
+// in order with the rename or link that follows; undo is for when that fails.
+func (r *Root) putNameEntry(d *dir, stored *names.Stored, e *format.NameEntry) (undo func() error, err error) {
 	name := names.LinkRecord(stored.Name)
-	target, err := r.sealer.SealName(d.id, stored.Tag, &format.NameRecord{Entries: []format.NameEntry{*e}})
-	if err != nil {
-		return err
-	}
-	err = backing.Symlink(d.fd, name, target)
-	if err != unix.EEXIST {
-		return err
-	}
 	rec := &format.NameRecord{Entries: []format.NameEntry{*e}}
-	if old, err := r.readNameRecord(d, stored); err == nil {
-		last := old.Entries[len(old.Entries)-1]
-		if last.ID != e.ID {
+	before, err := backing.Readlink(d.fd, name)
+	if err == unix.ENOENT {
+		target, err := r.sealer.SealName(d.id, stored.Tag, rec)
+		if err != nil {
+			return nil, err
+		}
+		return func() error { return backing.Unlink(d.fd, name) }, backing.Symlink(d.fd, name, target)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if old, err := r.sealer.OpenName(d.id, stored.Tag, before); err == nil {
+		if last := old.Entries[len(old.Entries)-1]; last.ID != e.ID {
 			rec.Entries = []format.NameEntry{last, *e}
 		}
 	}
-	if target, err = r.sealer.SealName(d.id, stored.Tag, rec); err != nil {
-		return err
+	target, err := r.sealer.SealName(d.id, stored.Tag, rec)
+	if err != nil {
+		return nil, err
 	}
-	return backing.ReplaceSymlink(d.fd, name, r.tempName(tmpPrefix), target)
+	undo = func() error { return backing.ReplaceSymlink(d.fd, name, r.tempName(tmpPrefix), before) }
+	return undo, backing.ReplaceSymlink(d.fd, name, r.tempName(tmpPrefix), target)
 }
 
 // replaceRecord replaces a record for reasons of our own.

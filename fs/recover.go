@@ -10,7 +10,6 @@ import (
 	"kmsfs.dev/kmsfs/fs/internal/content"
 	"kmsfs.dev/kmsfs/fs/internal/format"
 	"kmsfs.dev/kmsfs/fs/internal/names"
-	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
 
 // recover finds the end of a file that a crash may have left in the middle of
@@ -175,7 +174,7 @@ func (r *Root) recoverDir(n *node) (ok bool) {
 	}
 	r.tree.RUnlock()
 	if err != nil {
-		return !keyRefused(err) // damage is fsck's to tell, and no crash's doing
+		return isDamage(err) // which is fsck's to tell, and no crash's doing
 	}
 	defer r.release1(d)
 	defer list.Close()
@@ -188,7 +187,7 @@ func (r *Root) recoverDir(n *node) (ok bool) {
 		}
 		e, more, err := list.Next()
 		if err != nil || !more {
-			return ok
+			return ok && err == nil
 		}
 		for _, prefix := range []string{tmpPrefix, delPrefix} {
 			if rest, ok := strings.CutPrefix(e.Name, prefix); ok && !strings.HasPrefix(rest, r.session) {
@@ -209,35 +208,56 @@ func (r *Root) recoverDir(n *node) (ok bool) {
 
 func (r *Root) recoverEntry(parent *node, d *dir, name string, stored *names.Stored) bool {
 	var st unix.Stat_t
-	r.tree.RLock()
-	unsettled, err := r.findStored(parent, d, name, stored, &st)
-	kind := st.Mode & unix.S_IFMT
-	if err == nil && kind == unix.S_IFREG {
-		unsettled, err = r.verifyFile(d, &nameRef{parent, name, *stored}, &st)
+	var n *node
+	for n == nil {
+		unsettled, seq, err := r.findUnsettled(parent, d, name, stored, &st)
+		if err != nil {
+			return isDamage(err)
+		}
+		if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFDIR && !unsettled {
+			return true
+		}
+		n = r.enter(parent, name, *stored, &st, 1, seq)
 	}
-	r.tree.RUnlock()
-	if err != nil || kind != unix.S_IFDIR && !unsettled {
-		return true
-	}
-	r.tree.Lock()
-	n := r.internLocked(parent, name, *stored, &st, 1)
-	r.tree.Unlock()
 	defer r.Forget(n.id, 1)
-	if kind == unix.S_IFDIR {
+	if n.isDir() {
 		return r.recoverDir(n)
 	}
-	f, err := r.hold(n, accessRead)
+	// For writing, so that what needs a repair gets it whatever its mode.
+	f, err := r.hold(n, accessWrite)
 	if err != nil {
-		return !keyRefused(err)
+		return isDamage(err)
 	}
+	n.checked.Store(true)
 	r.letGo(f)
 	return true
 }
 
-// keyRefused tells a file that could not be checked from one that failed.
-func keyRefused(err error) bool {
-	var refusal *kmsapi.Error
-	return errors.As(err, &refusal) || errors.Is(err, errKeyService)
+// findUnsettled finds an entry, and whether it is a file that needs a check.
+func (r *Root) findUnsettled(parent *node, d *dir, name string, stored *names.Stored, st *unix.Stat_t) (unsettled bool, seq uint64, err error) {
+	r.tree.RLock()
+	defer r.tree.RUnlock()
+	if _, err = r.findStored(parent, d, name, stored, st); err != nil {
+		return false, 0, err
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFREG {
+		unsettled, err = r.verifyFile(d, &nameRef{parent, name, *stored}, st)
+	}
+	return unsettled, r.seq, err
+}
+
+// isDamage tells what a check has found to be wrong, and what is gone, from
+// what could not be checked: a refused key, a full disk, too many open files.
+func isDamage(err error) bool {
+	for _, damage := range []error{
+		content.ErrCorrupt, content.ErrAbsent, format.ErrCorrupt, format.ErrNeverWritten,
+		names.ErrCorrupt, errMisplaced, unix.ENOENT, unix.ESTALE,
+	} {
+		if errors.Is(err, damage) {
+			return true
+		}
+	}
+	return false
 }
 
 // restore puts back a directory that a rename was about to replace, or takes it

@@ -49,6 +49,7 @@ type move struct {
 	bound    bool              // its own binding will follow
 	entry    *format.NameEntry // vouches for it at the new name, where needed
 	counter  uint64            // of its binding at the new name
+	undos    []func() error    // take back what was announced
 	wrapped  []byte            // a file's key as wrapped for the new path
 	path     string
 }
@@ -217,16 +218,23 @@ func (m *move) putEntry() {
 // announce writes m's move record. Where that cannot be, a name record will
 // vouch for the object at its new name for good.
 func (r *Root) announce(m *move) {
-	var err error
+	var o object
+	var id [16]byte
 	switch {
 	case !m.bound:
 		return
 	case m.dir != nil:
-		err = r.putMove(object{dirfd: m.dir.fd, name: "."}, m.dir.id, uint64(m.dir.counter)+1, m.from.stored.Tag, m.to.stored.Tag)
+		o, id, m.counter = object{dirfd: m.dir.fd, name: "."}, m.dir.id, uint64(m.dir.counter)+1
 	default:
-		err = r.putMove(object{fd: m.file.fd}, m.file.hdr.FileID, m.counter, m.from.stored.Tag, m.to.stored.Tag)
+		o, id = object{fd: m.file.fd}, m.file.hdr.FileID
 	}
+	before, err := o.getXattr(format.MoveXattr)
 	if err == nil {
+		m.undos = append(m.undos, func() error { return o.setXattr(format.MoveXattr, before) })
+	} else {
+		m.undos = append(m.undos, func() error { return o.removeXattr(format.MoveXattr) })
+	}
+	if err = r.putMove(o, id, m.counter, m.from.stored.Tag, m.to.stored.Tag); err == nil {
 		return
 	}
 	m.bound = false
@@ -276,12 +284,18 @@ func (r *Root) moveNames(moves []*move, flags uint) error {
 		}
 		r.announce(m)
 		if m.entry != nil {
-			if err := r.putNameEntry(d, &m.to.stored, m.entry); err != nil {
+			undo, err := r.putNameEntry(d, &m.to.stored, m.entry)
+			if err != nil {
+				m.undo()
 				return err
 			}
+			m.undos = append(m.undos, undo)
 		}
 	}
 	if err := r.renameOver(from, to, a, replaces && flags == 0 && old.Mode&unix.S_IFMT == unix.S_IFDIR, flags); err != nil {
+		for _, m := range moves {
+			m.undo()
+		}
 		return err
 	}
 	r.settle.dirty.Store(true)
@@ -298,6 +312,7 @@ func (r *Root) moveNames(moves []*move, flags uint) error {
 			r.nameGoneLocked(a.to.parent, a.to.stored.Name, &old)
 		}
 	}
+	r.seq++
 	for _, m := range moves {
 		r.dropNameLocked(m.n, m.from.parent, m.from.stored.Name)
 	}
@@ -317,6 +332,14 @@ func (r *Root) moveNames(moves []*move, flags uint) error {
 		}
 	}
 	return nil
+}
+
+// undo takes back what was announced for a rename that failed: a record that
+// stayed would vouch for a move nobody made.
+func (m *move) undo() {
+	for _, undo := range m.undos {
+		_ = undo() // a leftover is swept by the crash check, or by fsck
+	}
 }
 
 // renameOver is renameat2 of a's names. A directory that is replaced holds its

@@ -53,23 +53,12 @@ func (f *file) shrink(length int64) error {
 		return err
 	}
 	// If the page was a hole it may stay one in the header until it is durable.
-	holes := f.hdr.Holes
+	holes, filled := f.hdr.Holes, f.filled
 	f.cutHoles(last + 1)
 	f.noteFilled(last, last)
-	page := getPages(1)
-	defer putPages(page)
-	if err := f.seal(page, last, plain[:used], true); err != nil {
-		f.hdr.Holes = holes
-		return err
-	}
-	if last == 0 {
-		if err := f.r.sealer.MarshalHeader(page[:format.HeaderSize], f.hdr); err != nil {
-			return err
-		}
-		f.hdrDirty = false
-		f.dropFirst()
-	}
-	if err := backing.Pwrite(f.fd, page, last*content.PageSize); err != nil {
+	if err := f.writeLast(last, plain[:used]); err != nil {
+		f.hdr.Holes, f.filled = holes, filled // the file is as long as it was
+		f.dropTail()
 		return err
 	}
 	if err := f.setSize(length); err != nil {
@@ -77,6 +66,28 @@ func (f *file) shrink(length int64) error {
 	}
 	f.setLength(length)
 	f.setTail(last, plain[:used])
+	return nil
+}
+
+// writeLast writes page last as the final one, page 0 with the header.
+func (f *file) writeLast(last int64, plain []byte) error {
+	page := getPages(1)
+	defer putPages(page)
+	if err := f.seal(page, last, plain, true); err != nil {
+		return err
+	}
+	if last == 0 {
+		if err := f.r.sealer.MarshalHeader(page[:format.HeaderSize], f.hdr); err != nil {
+			return err
+		}
+	}
+	if err := backing.Pwrite(f.fd, page, last*content.PageSize); err != nil {
+		return err
+	}
+	if last == 0 {
+		f.hdrDirty = false
+		f.dropFirst()
+	}
 	return nil
 }
 

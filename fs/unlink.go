@@ -51,6 +51,7 @@ func (r *Root) unlink(parent *node, name string) error {
 // nameGoneLocked updates the tree after an object lost a name. st is what it
 // was before. Holds: tree.
 func (r *Root) nameGoneLocked(parent *node, stored string, st *unix.Stat_t) {
+	r.seq++
 	n := r.byIno[st.Ino]
 	if n == nil || !n.hasNameLocked(parent, stored) {
 		return

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -87,6 +86,7 @@ type Root struct {
 	// held, shared, while a *at call uses a directory handle and stored name
 	// together, so that a rename cannot slip between.
 	tree   sync.RWMutex
+	seq    uint64 // counts changes of names; guarded by tree
 	byID   map[uint64]*node
 	byIno  map[uint64]*node
 	nextID uint64
@@ -104,6 +104,8 @@ type Root struct {
 		// settled or not.
 		since int64
 	}
+
+	fresh freshFiles
 
 	rewrap struct { // directories whose files' keys wait for a new wrapping
 		mu      sync.Mutex
@@ -142,48 +144,55 @@ type Config = format.Config
 // ReadConfig reads and parses a volume's configuration. Its MAC is verified
 // only by Open, which has the volume key.
 func ReadConfig(dir string) (*Config, error) {
-	f, err := openConfig(dir)
-	if err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("%s: %w (no %s in it; kmsfs init makes one)", dir, ErrNotVolume, configName)
-		}
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, 1<<20)) // more than any has
+	f, conf, err := openConfig(dir)
 	if err != nil {
 		return nil, err
 	}
-	conf, err := format.ParseConfig(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, configName), err)
-	}
+	f.Close()
 	return conf, nil
 }
 
-// openConfig opens the configuration, and nothing that was put in its place:
-// a FIFO would never answer.
-func openConfig(dir string) (*os.File, error) {
+// maxConfig is more than any configuration has, in bytes.
+const maxConfig = 64 << 10
+
+// openConfig opens and reads a volume's configuration: a regular file and
+// nothing else that somebody may have put in its place.
+func openConfig(dir string) (*os.File, *Config, error) {
 	path := filepath.Join(dir, configName)
-	root, err := backing.OpenRoot(dir)
+	dirfd, err := backing.OpenRoot(dir)
 	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
+		return nil, nil, fmt.Errorf("open %s: %w", dir, err)
 	}
-	defer backing.Close(root)
+	defer backing.Close(dirfd)
+	fd, err := backing.Open(dirfd, configName, unix.O_RDONLY, 0)
+	if err == unix.ENOENT {
+		return nil, nil, fmt.Errorf("%s: %w (no %s in it; kmsfs init makes one)", dir, ErrNotVolume, configName)
+	}
+	if err == unix.ELOOP {
+		return nil, nil, fmt.Errorf("%s is a symlink: %w", path, format.ErrCorrupt)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	f := os.NewFile(uintptr(fd), path)
 	var st unix.Stat_t
-	fd, err := backing.Open(root, configName, unix.O_RDONLY, 0)
+	if err = backing.Fstat(fd, &st); err == nil && (st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > maxConfig) {
+		err = fmt.Errorf("%s is no volume configuration: %w", path, format.ErrCorrupt)
+	}
+	data := make([]byte, maxConfig)
+	n := 0
 	if err == nil {
-		err = backing.Fstat(fd, &st)
+		n, err = backing.Pread(fd, data, 0)
 	}
-	switch {
-	case err == unix.ELOOP, err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG:
-		backing.Close(fd)
-		return nil, fmt.Errorf("%s: not a regular file: %w", path, format.ErrCorrupt)
-	case err != nil:
-		backing.Close(fd)
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	if err == nil {
+		var conf *Config
+		if conf, err = format.ParseConfig(data[:n]); err == nil {
+			return f, conf, nil
+		}
+		err = fmt.Errorf("%s: %w", path, err)
 	}
-	return os.NewFile(uintptr(fd), path), nil
+	f.Close()
+	return nil, nil, err
 }
 
 // Create makes a volume of the empty directory dir.
@@ -289,13 +298,13 @@ func openVolume(ctx context.Context, dir string, o Options) (_ *Root, err error)
 	if o.BarrierInterval == 0 {
 		o.BarrierInterval = 30 * time.Second
 	}
-	conf, err := ReadConfig(dir)
+	lock, conf, err := openConfig(dir)
 	if err != nil {
 		return nil, err
 	}
 	r := &Root{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
-		opts:          o, log: o.Logger.With("volume", conf.Volume), path: dir, conf: conf,
+		opts:          o, log: o.Logger.With("volume", conf.Volume), path: dir, conf: conf, lock: lock,
 		byID: map[uint64]*node{}, byIno: map[uint64]*node{}, nextID: fuse.FUSE_ROOT_ID,
 		rootfd: -1, stop: make(chan struct{}), session: rand.Text(),
 	}
@@ -304,7 +313,7 @@ func openVolume(ctx context.Context, dir string, o Options) (_ *Root, err error)
 			r.release()
 		}
 	}()
-	if r.lock, err = lockVolume(dir, o.ReadOnly); err != nil {
+	if err = r.lockVolume(); err != nil {
 		return nil, err
 	}
 	if r.volKey, err = openVolumeKey(ctx, o.Keys, conf); err != nil {
@@ -326,23 +335,19 @@ func openVolume(ctx context.Context, dir string, o Options) (_ *Root, err error)
 }
 
 // lockVolume takes the volume's lock: shared for readers, exclusive for a writer.
-func lockVolume(dir string, readOnly bool) (*os.File, error) {
-	f, err := openConfig(dir)
-	if err != nil {
-		return nil, err
-	}
+func (r *Root) lockVolume() error {
 	how := unix.LOCK_EX
-	if readOnly {
+	if r.opts.ReadOnly {
 		how = unix.LOCK_SH
 	}
-	if err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB); err != nil {
-		f.Close()
-		if err == unix.EWOULDBLOCK {
-			return nil, fmt.Errorf("%s: %w", dir, ErrInUse)
-		}
-		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	err := unix.Flock(int(r.lock.Fd()), how|unix.LOCK_NB)
+	if err == unix.EWOULDBLOCK {
+		return fmt.Errorf("%s: %w", r.path, ErrInUse)
 	}
-	return f, nil
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", r.path, err)
+	}
+	return nil
 }
 
 // unlock derives everything that hangs from the volume key.
@@ -401,14 +406,38 @@ func (r *Root) Close() error {
 	r.closed.Do(func() {
 		close(r.stop)
 		r.stopped.Wait()
+		r.closeFiles()
 		err = r.endSession()
 		r.release()
 	})
 	return err
 }
 
+// closeFiles puts on disk and closes what an aborted connection left open.
+func (r *Root) closeFiles() {
+	r.tree.RLock()
+	var open []*node
+	for _, n := range r.byID {
+		if n.file.Load() != nil {
+			open = append(open, n)
+		}
+	}
+	r.tree.RUnlock()
+	for _, n := range open {
+		n.mu.Lock()
+		if f := n.file.Load(); f != nil {
+			f.refs = 1
+			r.letGoLocked(n, f)
+		}
+		n.mu.Unlock()
+	}
+}
+
 func (r *Root) release() {
 	r.fds.closeAll()
+	if r.keys != nil {
+		r.keys.opaque.Free()
+	}
 	if r.rootfd >= 0 {
 		backing.Close(r.rootfd)
 		r.rootfd = -1

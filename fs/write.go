@@ -144,7 +144,8 @@ func (f *file) writePages(data []byte, off, first, last, newLen int64) error {
 		return err
 	}
 	if first == 0 {
-		f.fresh, f.hdrDirty = false, false
+		f.written()
+		f.hdrDirty = false
 	}
 	// Only a partial last page will be asked for again soon.
 	if end < geom.Start(last)+int64(geom.DataIn(last)) {
@@ -158,10 +159,17 @@ func (f *file) writePages(data []byte, off, first, last, newLen int64) error {
 // undoGrowth puts the end of the file back after a failed write, so that an
 // error from a full disk leaves a sound file. It returns cause.
 func (f *file) undoGrowth(last int64, used int, cause error) error {
-	if f.fresh {
-		return cause // nothing on disk yet
-	}
 	f.dropTail()
+	if f.fresh {
+		// A short write may have left pages behind; it is to be as if never
+		// written again.
+		f.hdr.Holes, f.size = nil, 0
+		if err := backing.Truncate(f.fd, 0); err != nil {
+			f.r.log.Error("could not undo the first write of a file", "ino", f.n.ino, "err", err)
+		}
+		return cause
+	}
+	f.cutHoles(last + 1)
 	page := getPages(1)
 	defer putPages(page)
 	plain := getPages(1)
@@ -210,9 +218,14 @@ func (f *file) unsettle(limit int64) error {
 	if h.Generation < s.settled.Load() {
 		durable = f.length // all of it was settled by a barrier
 	}
+	oldGen, oldDurable := h.Generation, h.Durable
 	h.Generation, h.Durable = gen, uint64(min(durable, limit))
-	if err := f.writeHeader(); err != nil {
-		return err
+	err := f.writeHeader()
+	if err == nil {
+		err = backing.Datasync(f.fd)
 	}
-	return backing.Datasync(f.fd)
+	if err != nil {
+		h.Generation, h.Durable = oldGen, oldDurable // what is on disk may be either
+	}
+	return err
 }

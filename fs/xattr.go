@@ -172,6 +172,11 @@ func (r *Root) replaceXattrs(n *node, set format.XattrSet) error {
 		d.xattrs = true
 		return r.writeDirRecord(n, d)
 	})
+	if err == nil && f != nil && !f.hdr.HasXattrs {
+		// The first attribute of a file must be durable before the header, a
+		// data page, says that it must be there.
+		err = backing.Sync(f.fd)
+	}
 	if err == nil && f != nil {
 		f.mu.Lock()
 		if !f.hdr.HasXattrs {

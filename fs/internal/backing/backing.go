@@ -76,6 +76,11 @@ func Close(fd int) {
 	}
 }
 
+// Dup duplicates a descriptor.
+func Dup(fd int) (int, error) {
+	return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+}
+
 // Stat is lstat(2) of name below dirfd.
 func Stat(dirfd int, name string, st *unix.Stat_t) error {
 	return noEINTR(func() error { return unix.Fstatat(dirfd, name, st, unix.AT_SYMLINK_NOFOLLOW) })

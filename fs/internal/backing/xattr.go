@@ -48,3 +48,8 @@ func FsetXattr(fd int, attr string, value []byte) error {
 func RemoveXattr(dirfd int, name, attr string) error {
 	return noEINTR(func() error { return unix.Lremovexattr(xattrPath(dirfd, name), attr) })
 }
+
+// FremoveXattr is RemoveXattr of an open file.
+func FremoveXattr(fd int, attr string) error {
+	return noEINTR(func() error { return unix.Fremovexattr(fd, attr) })
+}
