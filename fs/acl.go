@@ -28,7 +28,7 @@ func (r *Root) setAccessACL(n *node, data []byte, killSGID bool) error {
 	perm, minimal := acl.EquivMode()
 	setMode := func() error {
 		var st unix.Stat_t
-		return r.withObject(n, &st, func(o object) error {
+		return r.changeObject(n, &st, func(o object) error {
 			mode := st.Mode&0o7777&^0o777 | perm
 			if killSGID {
 				mode &^= unix.S_ISGID

@@ -19,6 +19,10 @@ type object struct {
 	dirfd int
 	name  string
 	fd    int // used where name is empty
+
+	// handle, if not 0, is an O_PATH handle of the object: what changes it goes
+	// through the handle, so that nothing can be put in its place in between.
+	handle int
 }
 
 func (o object) stat(st *unix.Stat_t) error {
@@ -29,6 +33,9 @@ func (o object) stat(st *unix.Stat_t) error {
 }
 
 func (o object) chmod(mode uint32) error {
+	if o.handle != 0 {
+		return backing.HandleChmod(o.handle, mode)
+	}
 	if o.name == "" {
 		return backing.Fchmod(o.fd, mode)
 	}
@@ -36,6 +43,9 @@ func (o object) chmod(mode uint32) error {
 }
 
 func (o object) chown(uid, gid int) error {
+	if o.handle != 0 {
+		return backing.HandleChown(o.handle, uid, gid)
+	}
 	if o.name == "" {
 		return backing.Fchown(o.fd, uid, gid)
 	}
@@ -43,6 +53,9 @@ func (o object) chown(uid, gid int) error {
 }
 
 func (o object) utimens(ts *[2]unix.Timespec) error {
+	if o.handle != 0 {
+		return backing.Futimens(o.handle, ts)
+	}
 	if o.name == "" {
 		return backing.Futimens(o.fd, ts)
 	}
@@ -57,6 +70,9 @@ func (o object) getXattr(attr string) ([]byte, error) {
 }
 
 func (o object) setXattr(attr string, value []byte) error {
+	if o.handle != 0 {
+		return backing.HandleSetXattr(o.handle, attr, value)
+	}
 	if o.name == "" {
 		return backing.FsetXattr(o.fd, attr, value)
 	}
@@ -142,6 +158,28 @@ func (r *Root) withObject(n *node, st *unix.Stat_t, do func(object) error) error
 	return err
 }
 
+// changeObject is withObject for changes: do gets a handle of the object.
+func (r *Root) changeObject(n *node, st *unix.Stat_t, do func(object) error) error {
+	return r.withObject(n, st, func(o object) error {
+		if o.name == "" || o.name == "." {
+			return do(o)
+		}
+		handle, err := backing.Open(o.dirfd, o.name, unix.O_PATH, 0)
+		if err != nil {
+			return err
+		}
+		defer backing.Close(handle)
+		if err := backing.Fstat(handle, st); err != nil {
+			return err
+		}
+		if st.Ino != n.ino || st.Dev != r.dev {
+			return unix.ESTALE
+		}
+		o.handle = handle
+		return do(o)
+	})
+}
+
 // GetAttr implements fuse.RawFileSystem.
 func (r *Root) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
 	r.touch()
@@ -204,7 +242,7 @@ func (r *Root) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut)
 	// but clears setuid bits like any other.
 	const attrs = fuse.FATTR_MODE | fuse.FATTR_UID | fuse.FATTR_GID | fuse.FATTR_SIZE | fuse.FATTR_ATIME | fuse.FATTR_MTIME
 	var st unix.Stat_t
-	err := r.withObject(n, &st, func(o object) error {
+	err := r.changeObject(n, &st, func(o object) error {
 		changed := false
 		if setUID || setGID || in.Valid&attrs == 0 {
 			u, g := -1, -1

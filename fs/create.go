@@ -135,6 +135,8 @@ func (r *Root) enterFile(f *file, p *place, caller *fuse.Caller, mode, umask uin
 		}
 		if err := r.dress(f, own, st); err != nil {
 			_ = backing.Unlink(d.fd, p.stored.Name)
+			r.removeNameRecord(d, &p.stored)
+			r.dropSidecar(d, &p.stored)
 			return err
 		}
 		return nil
@@ -234,6 +236,13 @@ func (r *Root) openExisting(parent *node, name string, in *fuse.CreateIn, out *f
 		return status(err)
 	}
 	fh, err := r.openHandle(n, in.Flags)
+	if err == nil && in.Flags&unix.O_TRUNC != 0 {
+		f := r.handles.get(fh).file
+		f.mu.Lock()
+		err = f.truncateLocked(0)
+		f.mu.Unlock()
+		st.Size = r.geom.BackingSize(0)
+	}
 	if err != nil {
 		r.Forget(n.id, 1)
 		return status(err)
@@ -364,7 +373,10 @@ func (r *Root) createSpecial(p *place, in *fuse.MknodIn, st *unix.Stat_t) (*node
 			}
 		}
 		if len(own.acls) > 0 {
-			if err := r.storeXattrs(o, trustedXattr, e.ID, own.acls); err != nil {
+			// Without CAP_SYS_ADMIN there is nowhere to keep them; the mode has
+			// been worked out from them all the same.
+			err := r.storeXattrs(o, trustedXattr, e.ID, own.acls)
+			if err != nil && err != unix.EPERM && err != unix.EOPNOTSUPP {
 				return err
 			}
 		}

@@ -46,12 +46,10 @@ type file struct {
 	first    []byte          // page 0 as read when opening, until its first use
 	filled   []format.Extent // hole pages written since, not yet known durable
 
-	holeChanges int          // counts what made pages absent
-	synced      bool         // an fsync promised durability since birth or opening
-	resized     bool         // st_size was a wrong hint, which the kernel may have been told
-	noMarks     bool         // read-only view of an unsettled file: its end is not marked
-	hdrDirty    bool         // hdr has changes that are not on disk
-	shown       atomic.Int64 // length, for stat; readable without mu
+	resized  bool         // st_size was a wrong hint, which the kernel may have been told
+	noMarks  bool         // read-only view of an unsettled file: its end is not marked
+	hdrDirty bool         // hdr has changes that are not on disk
+	shown    atomic.Int64 // length, for stat; readable without mu
 }
 
 // tailPage is the plaintext of the page that was written last, so that appends
@@ -172,6 +170,10 @@ func (r *Root) attachAt(n *node, ref *nameRef, want access) (_ *file, err error)
 	}
 	defer r.release1(d)
 	f := &file{r: r, n: n, at: *ref}
+	var st unix.Stat_t
+	if err := r.checkRegular(d, ref, n, &st); err != nil {
+		return nil, err
+	}
 	if f.fd, f.readonly, err = r.openBacking(d.fd, ref.stored.Name, want); err != nil {
 		return nil, err
 	}
@@ -181,7 +183,6 @@ func (r *Root) attachAt(n *node, ref *nameRef, want access) (_ *file, err error)
 			f.dropFirst()
 		}
 	}()
-	var st unix.Stat_t
 	if err = backing.Fstat(f.fd, &st); err != nil {
 		return nil, err
 	}
@@ -218,6 +219,18 @@ func (r *Root) attachAt(n *node, ref *nameRef, want access) (_ *file, err error)
 	return f, nil
 }
 
+// checkRegular looks before a backing file is opened: opening a device or a
+// FIFO that was put in its place would have effects of its own.
+func (r *Root) checkRegular(d *dir, ref *nameRef, n *node, st *unix.Stat_t) error {
+	if err := backing.Stat(d.fd, ref.stored.Name, st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Ino != n.ino || st.Dev != r.dev {
+		return unix.ESTALE
+	}
+	return nil
+}
+
 // openBacking opens a backing file for reading and writing, or, where the
 // worker may not write and need not, for reading only.
 func (r *Root) openBacking(dirfd int, stored string, want access) (fd int, readonly bool, err error) {
@@ -246,18 +259,27 @@ func (r *Root) openToRead(dirfd int, stored string) (int, error) {
 
 // openUnwritable opens a file whose owner, the worker, took the permission
 // away: its header must be read, and must follow a rename, all the same. The
-// kernel has checked the caller's own permissions (default_permissions).
+// kernel has checked the caller's own permissions (default_permissions). All is
+// done through one handle, so that no other file can be put in its place.
 func (r *Root) openUnwritable(dirfd int, stored string) (int, error) {
-	var st unix.Stat_t
-	if err := backing.Stat(dirfd, stored, &st); err != nil {
+	handle, err := backing.Open(dirfd, stored, unix.O_PATH, 0)
+	if err != nil {
 		return -1, err
+	}
+	defer backing.Close(handle)
+	var st unix.Stat_t
+	if err := backing.Fstat(handle, &st); err != nil {
+		return -1, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return -1, unix.ESTALE
 	}
 	mode := st.Mode & 0o7777
-	if err := backing.Chmod(dirfd, stored, mode|0o600); err != nil {
+	if err := backing.HandleChmod(handle, mode|0o600); err != nil {
 		return -1, err
 	}
-	fd, err := backing.Open(dirfd, stored, unix.O_RDWR, 0)
-	if back := backing.Chmod(dirfd, stored, mode); err == nil && back != nil {
+	fd, err := backing.Reopen(handle, unix.O_RDWR)
+	if back := backing.HandleChmod(handle, mode); err == nil && back != nil {
 		backing.Close(fd)
 		return -1, back
 	}

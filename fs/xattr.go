@@ -153,7 +153,10 @@ func (r *Root) replaceXattrs(n *node, set format.XattrSet) error {
 		}
 	}
 	var st unix.Stat_t
-	err := r.withObject(n, &st, func(o object) error {
+	err := r.changeObject(n, &st, func(o object) error {
+		if f != nil {
+			o = object{fd: f.fd} // open for writing, whatever its mode
+		}
 		id, promised, err := r.xattrOwner(n, o)
 		if err != nil {
 			return err

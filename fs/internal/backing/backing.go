@@ -195,6 +195,28 @@ func Chmod(dirfd int, name string, mode uint32) error {
 	return noEINTR(func() error { return unix.Chmod(procFD(fd), mode) })
 }
 
+// HandleChmod is chmod(2) of the object behind an O_PATH handle.
+func HandleChmod(handle int, mode uint32) error {
+	return noEINTR(func() error { return unix.Chmod(procFD(handle), mode) })
+}
+
+// HandleChown is chown(2) of the object behind an O_PATH handle.
+func HandleChown(handle, uid, gid int) error {
+	return noEINTR(func() error { return unix.Fchownat(handle, "", uid, gid, unix.AT_EMPTY_PATH) })
+}
+
+// Reopen opens the object behind an O_PATH handle.
+func Reopen(handle, flags int) (fd int, err error) {
+	err = noEINTR(func() (err error) {
+		fd, err = unix.Open(procFD(handle), flags|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		return err
+	})
+	if err != nil {
+		return -1, err
+	}
+	return fd, nil
+}
+
 // Fchmod changes the mode of an open file.
 func Fchmod(fd int, mode uint32) error {
 	return noEINTR(func() error { return unix.Fchmod(fd, mode) })

@@ -39,6 +39,11 @@ func SetXattr(dirfd int, name, attr string, value []byte) error {
 	return noEINTR(func() error { return unix.Lsetxattr(xattrPath(dirfd, name), attr, value, 0) })
 }
 
+// HandleSetXattr is SetXattr of the object behind an O_PATH handle.
+func HandleSetXattr(handle int, attr string, value []byte) error {
+	return noEINTR(func() error { return unix.Setxattr(procFD(handle), attr, value, 0) })
+}
+
 // FsetXattr is SetXattr of an open file.
 func FsetXattr(fd int, attr string, value []byte) error {
 	return noEINTR(func() error { return unix.Fsetxattr(fd, attr, value, 0) })
