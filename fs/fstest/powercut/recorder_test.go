@@ -80,7 +80,9 @@ func TestRecorderSeesEachChange(t *testing.T) {
 		{powercut.DelXattr, func() error { return unix.Removexattr(path("b"), "user.x") }},
 		{powercut.Chmod, func() error { return os.Chmod(path("b"), 0o600) }},
 		{powercut.Unlink, func() error { return os.Remove(path("b")) }},
+		{powercut.Unlink, func() error { return os.Remove(path("d/c")) }},
 		{powercut.Write, func() error { _, err := f.WriteAt([]byte("x"), 100); return err }},
+		{powercut.Chmod, func() error { return f.Chmod(0o640) }},
 	} {
 		before, err := r.Events()
 		if err != nil {

@@ -16,7 +16,8 @@ import (
 // node records what a plain loopback node does.
 type node struct {
 	fs.LoopbackNode
-	rec *recording
+	rec  *recording
+	open map[*fs.LoopbackFile]bool // guarded by rec.mu
 }
 
 func newRoot(rec *recording, dir string) (*node, error) {
@@ -127,7 +128,7 @@ func (n *node) Create(ctx context.Context, name string, flags, mode uint32, out 
 	if statErr != nil {
 		n.made(ch, name, out, "")
 	}
-	return ch, file{fh.(*fs.LoopbackFile)}, fuseFlags, 0
+	return ch, ch.Operations().(*node).opened(fh), fuseFlags, 0
 }
 
 // Tmpfile has no name to be lost under, and is left out of the recording's
@@ -178,16 +179,47 @@ func (n *node) Rename(ctx context.Context, name string, newParent fs.InodeEmbedd
 }
 
 func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
+	n.rec.mu.Lock()
+	defer n.rec.mu.Unlock()
 	if flags&unix.O_TRUNC != 0 {
-		n.rec.mu.Lock()
-		defer n.rec.mu.Unlock()
 		n.rec.add(powercut.Event{Kind: powercut.Truncate, ID: n.id()})
 	}
 	fh, fuseFlags, errno := n.LoopbackNode.Open(ctx, flags)
 	if errno != 0 {
 		return nil, 0, errno
 	}
-	return file{fh.(*fs.LoopbackFile)}, fuseFlags, 0
+	return n.opened(fh), fuseFlags, 0
+}
+
+// opened notes an open file of the node. Holds: rec.mu.
+func (n *node) opened(fh fs.FileHandle) fs.FileHandle {
+	f := fh.(*fs.LoopbackFile)
+	if n.open == nil {
+		n.open = map[*fs.LoopbackFile]bool{}
+	}
+	n.open[f] = true
+	return file{f}
+}
+
+var _ = (fs.NodeReleaser)((*node)(nil))
+
+func (n *node) Release(ctx context.Context, f fs.FileHandle) syscall.Errno {
+	n.rec.mu.Lock()
+	defer n.rec.mu.Unlock()
+	delete(n.open, f.(file).LoopbackFile)
+	return f.(file).Release(ctx)
+}
+
+// unlinked returns an open file of a node that has no name any more, whose
+// attributes nothing else leads to. Holds: rec.mu.
+func (n *node) unlinked() fs.FileHandle {
+	if _, err := os.Lstat(filepath.Join(n.RootData.Path, n.Path(n.Root()))); err == nil {
+		return nil
+	}
+	for f := range n.open {
+		return f
+	}
+	return nil
 }
 
 // file is an open file that the kernel does not write to past the recorder.
@@ -198,6 +230,9 @@ func (file) PassthroughFd() (int, bool) { return -1, false }
 func (n *node) Setattr(ctx context.Context, f fs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
 	n.rec.mu.Lock()
 	defer n.rec.mu.Unlock()
+	if f == nil {
+		f = n.unlinked()
+	}
 	errno := n.LoopbackNode.Setattr(ctx, f, in, out)
 	if errno != 0 {
 		return errno
