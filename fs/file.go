@@ -316,16 +316,19 @@ func (f *file) prepare(want access) error {
 func (f *file) authorize() (*secret.Buffer, error) {
 	r := f.r
 	if want := f.pathNow(); r.keys.bindsPath() && f.path != want {
-		wrapped, err := r.keys.rewrap(f.wrapped, f.path, want)
+		wrapped, key, err := r.keys.rewrapAndOpen(f.wrapped, f.path, want)
 		if err != nil {
 			return nil, err
 		}
+		f.authorized = time.Now()
 		// A read-only mount only asks, and keeps the old wrapping.
 		if !r.opts.ReadOnly {
 			if err := f.storeWrapped(wrapped, want); err != nil {
+				key.Free()
 				return nil, err
 			}
 		}
+		return key, nil
 	}
 	key, err := r.keys.open(f.hdr.FileID, f.wrapped, f.path)
 	if err == nil {

@@ -227,6 +227,31 @@ func (k *keyring) rewrap(wrapped []byte, from, to string) ([]byte, error) {
 	return res.CiphertextBlob, nil
 }
 
+// rewrapAndOpen is rewrap and then open under the new path, in one round trip.
+func (k *keyring) rewrapAndOpen(wrapped []byte, from, to string) ([]byte, *secret.Buffer, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
+	defer cancel()
+	res, err := k.svc.Batch(ctx, []kmsapi.BatchItem{
+		k.reEncrypt(wrapped, from, to),
+		{Op: kmsapi.OpDecrypt, KeyID: k.conf.KMSKey, EncryptionContext: k.fileContext(to)}, // of what the first makes
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errKeyService, err)
+	}
+	if len(res) != 2 {
+		return nil, nil, errors.New("key service: wrong number of results")
+	}
+	defer secret.Wipe(res[1].Plaintext)
+	if res[0].Err != nil {
+		return nil, nil, fmt.Errorf("re-wrap data key: %w", res[0].Err)
+	}
+	if res[1].Err != nil {
+		return nil, nil, fmt.Errorf("unwrap data key: %w", res[1].Err)
+	}
+	key, err := dataKey(res[1].Plaintext)
+	return res[0].CiphertextBlob, key, err
+}
+
 // reEncrypt is the request for it.
 func (k *keyring) reEncrypt(wrapped []byte, from, to string) kmsapi.BatchItem {
 	return kmsapi.BatchItem{

@@ -2,6 +2,7 @@ package fs
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,9 +30,12 @@ func (r *Root) sweepLater(n *node) {
 	if !r.keys.bindsPath() {
 		return
 	}
-	n.refs.Add(1)
 	r.rewrap.mu.Lock()
 	defer r.rewrap.mu.Unlock()
+	if slices.Contains(r.rewrap.dirs, n) {
+		return
+	}
+	n.refs.Add(1)
 	r.rewrap.dirs = append(r.rewrap.dirs, n)
 	if !r.rewrap.running {
 		r.rewrap.running = true
@@ -58,7 +62,7 @@ func (r *Root) rewrapLoop() {
 		n := r.rewrap.dirs[0]
 		r.rewrap.dirs = r.rewrap.dirs[1:]
 		r.rewrap.mu.Unlock()
-		s := &rewrapSweep{r: r}
+		s := &rewrapSweep{r: r, began: time.Now()}
 		s.dir(n)
 		s.flush()
 		r.tree.Lock()
@@ -81,6 +85,7 @@ func (r *Root) stopping() bool {
 type rewrapSweep struct {
 	r     *Root
 	stale []*staleFile
+	began time.Time // with the batch
 }
 
 type staleFile struct {
@@ -188,6 +193,12 @@ func (s *rewrapSweep) flush() {
 			s.store(f, results[i].CiphertextBlob)
 		}
 	}
+	// Foreground work goes first: rest for as long as the batch took.
+	select {
+	case <-r.stop:
+	case <-time.After(time.Since(s.began)):
+	}
+	s.began = time.Now()
 }
 
 // store records a re-wrapped key, unless the file has been moved or re-wrapped

@@ -96,8 +96,14 @@ func (s *Server) batchLoop(c net.Conn, r *bufio.Reader, caller Caller) error {
 }
 
 func (s *Server) batchChunk(w *frame.Writer, caller Caller, id uint64, from int, items []kmsapi.BatchItem) error {
+	var made []byte // by the item before, for a Decrypt that takes it
 	for i := range items {
-		if err := s.batchItem(w, caller, id, from+i, &items[i]); err != nil {
+		it := &items[i]
+		if it.Op == kmsapi.OpDecrypt && len(it.CiphertextBlob) == 0 {
+			it.CiphertextBlob = made
+		}
+		made = nil
+		if err := s.batchItem(w, caller, id, from+i, it, &made); err != nil {
 			return err
 		}
 	}
@@ -105,10 +111,13 @@ func (s *Server) batchChunk(w *frame.Writer, caller Caller, id uint64, from int,
 }
 
 // batchItem performs one item as its action would be performed alone. The data
-// key is in locked memory from here to the socket.
-func (s *Server) batchItem(w *frame.Writer, caller Caller, id uint64, index int, it *kmsapi.BatchItem) error {
+// key is in locked memory from here to the socket; made gets a re-wrapped blob.
+func (s *Server) batchItem(w *frame.Writer, caller Caller, id uint64, index int, it *kmsapi.BatchItem, made *[]byte) error {
 	var written error
 	write := func(r *frame.Result) error {
+		if it.Op == kmsapi.OpReEncrypt {
+			*made = r.CiphertextBlob
+		}
 		written = w.Write(id, index, r)
 		return nil
 	}

@@ -129,6 +129,35 @@ func TestBatchItemsFailAlone(t *testing.T) {
 	}
 }
 
+// A Decrypt without a blob takes what the ReEncrypt right before it made, and
+// nothing when that was refused.
+func TestBatchOpensWhatItRewrapped(t *testing.T) {
+	c := keysvctest.NewServer(t).Client()
+	key := clientKey(t, c)
+	from, to := pathContext(1), pathContext(2)
+	made := batch(t, c, kmsapi.BatchItem{Op: kmsapi.OpGenerateDataKey, KeyID: key, EncryptionContext: from, NumberOfBytes: 32})[0]
+	rewrap := kmsapi.BatchItem{Op: kmsapi.OpReEncrypt, KeyID: key, SourceKeyID: key, CiphertextBlob: made.CiphertextBlob, EncryptionContext: from, DestinationEncryptionContext: to}
+	open := kmsapi.BatchItem{Op: kmsapi.OpDecrypt, KeyID: key, EncryptionContext: to}
+
+	out := batch(t, c, rewrap, open, open)
+	if out[0].Err != nil || out[1].Err != nil || !bytes.Equal(out[1].Plaintext, made.Plaintext) {
+		t.Errorf("re-wrapped %v, opened %v", out[0].Err, out[1].Err)
+	}
+	if out[2].Err == nil || out[2].Err.Code != kmsapi.CodeValidation {
+		t.Errorf("a Decrypt after a Decrypt: %v", out[2].Err)
+	}
+	rewrap.EncryptionContext = to // not what it was wrapped under
+	out = batch(t, c, rewrap, open)
+	if out[0].Err == nil || out[1].Err == nil || out[1].Plaintext != nil {
+		t.Errorf("refused %v, then %v", out[0].Err, out[1].Err)
+	}
+	open.EncryptionContext = from
+	rewrap.EncryptionContext = from
+	if out = batch(t, c, rewrap, open); out[0].Err != nil || out[1].Err == nil || out[1].Err.Code != kmsapi.CodeInvalidCiphertext {
+		t.Errorf("opened under the old path: %v", out[1].Err)
+	}
+}
+
 func TestBatchRefusesUnknownOperation(t *testing.T) {
 	c := keysvctest.NewServer(t).Client()
 	if _, err := c.Batch(t.Context(), []kmsapi.BatchItem{{Op: "Encrypt"}}); err == nil {

@@ -20,7 +20,10 @@ type BatchItem struct {
 	KeyID string
 	// SourceKeyID is the key that ReEncrypt expects ("" accepts any).
 	SourceKeyID string
-	// CiphertextBlob is the input of Decrypt and ReEncrypt.
+	// CiphertextBlob is the input of Decrypt and ReEncrypt. A Decrypt without
+	// one takes the blob that the ReEncrypt before it, among the first 64 items,
+	// has made: a file found under a new path is re-wrapped and opened in one
+	// round trip, each step authorized by itself.
 	CiphertextBlob []byte
 	// EncryptionContext is that of the data key; for ReEncrypt, of the source.
 	EncryptionContext map[string]string
