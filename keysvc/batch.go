@@ -2,10 +2,13 @@ package keysvc
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -43,7 +46,15 @@ func (s *Server) batch(w http.ResponseWriter, r *http.Request) {
 	if _, err := io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+kmsapi.BatchUpgrade+"\r\n\r\n"); err != nil {
 		return // the peer has left
 	}
-	err = s.batchLoop(c, buffered.Reader, caller)
+	direct, err := directConn(c)
+	if err != nil {
+		s.log.Error("upgrade a connection", "error", err)
+		return
+	}
+	defer direct.Close()
+	// What the client sent too early is in the reader already.
+	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
+	err = s.batchLoop(direct, bufio.NewReader(io.MultiReader(bytes.NewReader(early), direct)), caller)
 	switch {
 	case errors.Is(err, frame.ErrFormat):
 		s.log.Warn("closed a batch connection", "principal", caller.ARN, "pid", caller.PID, "error", err)
@@ -52,10 +63,37 @@ func (s *Server) batch(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// direct is a connection read and written by blocking system calls. A request
+// then wakes the thread that waits for it; through the poller it would wait for
+// another thread and for the scheduler first.
+type direct struct {
+	*os.File
+	conn net.Conn // shuts the socket down when closed, which ends a read
+}
+
+func directConn(c net.Conn) (*direct, error) {
+	wrapped, ok := c.(*conn)
+	if !ok {
+		return nil, fmt.Errorf("connection of type %T", c)
+	}
+	unixConn, ok := wrapped.Conn.(*net.UnixConn)
+	if !ok {
+		return nil, fmt.Errorf("connection of type %T", wrapped.Conn)
+	}
+	f, err := unixConn.File()
+	if err != nil {
+		return nil, err
+	}
+	f.Fd() // makes it blocking
+	return &direct{f, c}, nil
+}
+
+func (d *direct) Close() error { return errors.Join(d.conn.Close(), d.File.Close()) }
+
 // batchLoop reads requests until the peer hangs up. Requests overlap: up to as
 // many chunks as there are processors are worked off at once, and the next
 // request is read meanwhile.
-func (s *Server) batchLoop(c net.Conn, r *bufio.Reader, caller Caller) error {
+func (s *Server) batchLoop(c *direct, r *bufio.Reader, caller Caller) error {
 	w, err := frame.NewWriter(c)
 	if err != nil {
 		return err
@@ -85,7 +123,7 @@ func (s *Server) batchLoop(c net.Conn, r *bufio.Reader, caller Caller) error {
 			wg.Go(func() {
 				defer func() { <-slots }()
 				if err := s.batchChunk(w, caller, id, from, chunk); err != nil {
-					c.Close() // ends the loop as well
+					c.conn.Close() // ends the loop as well
 				}
 			})
 		}

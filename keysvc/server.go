@@ -130,7 +130,15 @@ type conn struct {
 }
 
 func (c *conn) Close() error {
-	c.once.Do(func() { c.s.dismiss(c) })
+	c.once.Do(func() {
+		c.s.dismiss(c)
+		if u, ok := c.Conn.(*net.UnixConn); ok {
+			// Ends the reads of a batch connection, which has a descriptor of
+			// its own. The peer may have gone: that is what is wanted.
+			_ = u.CloseRead()
+			_ = u.CloseWrite()
+		}
+	})
 	return c.Conn.Close()
 }
 

@@ -73,6 +73,17 @@ func retryLost(ctx context.Context, try func() error) error {
 }
 
 func (c *Client) tryPart(ctx context.Context, items []kmsapi.BatchItem, results []kmsapi.BatchResult) error {
+	if len(items) <= laneItems {
+		l, err := c.takeLane(ctx)
+		if err != nil {
+			return err
+		}
+		if l != nil {
+			err := l.roundTrip(ctx, items, results)
+			c.giveBack(l, err)
+			return err
+		}
+	}
 	b, err := c.batchConn(ctx)
 	if err != nil {
 		return err

@@ -49,9 +49,11 @@ type Client struct {
 	unitDirs     []string // where systemd's units are
 	http         *http.Client
 
-	mu     sync.Mutex // guards what follows; held while a connection is made
-	batch  *batchConn // nil before the first batch and after a failure
-	closed bool
+	mu        sync.Mutex // guards what follows; held while a connection is made
+	batch     *batchConn // nil before the first batch and after a failure
+	lanes     []*lane    // free ones
+	laneCount int        // of all
+	closed    bool
 }
 
 // ErrClosed is what a closed Client answers.
@@ -108,6 +110,10 @@ func (c *Client) Close() error {
 	defer c.mu.Unlock()
 	c.closed = true
 	c.http.CloseIdleConnections()
+	for _, l := range c.lanes {
+		l.close()
+	}
+	c.lanes = nil
 	if c.batch != nil {
 		c.batch.close(ErrClosed)
 		c.batch = nil
