@@ -1,30 +1,37 @@
 package fs
 
 import (
+	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs/internal/backing"
 	"kmsfs.dev/kmsfs/fs/internal/format"
 	"kmsfs.dev/kmsfs/fs/internal/names"
 )
 
-// verifyBinding checks that the file belongs at ref and finds out how its key
-// is wrapped. Holds: tree, shared.
-func (f *file) verifyBinding(d *dir, ref *nameRef) error {
+// verifyBinding checks that the file belongs at ref, which may be its only
+// name, and finds out how its key is wrapped. Holds: tree, shared.
+func (f *file) verifyBinding(d *dir, ref *nameRef, only bool) error {
 	r, h := f.r, f.hdr
 	f.wrapped, f.path = h.WrappedKey, h.Path
 	f.linked, f.moved = false, 0
 	if boundTo(h, d.id, ref.stored.Tag) {
 		// A rename that a crash cut off before it happened has left a move
-		// record; the fold raises the binding above it.
-		if r.recovering() && !r.opts.ReadOnly {
+		// record; the fold raises the binding above it. With further names the
+		// record may be about another of them, and is left alone.
+		if only && r.recovering() && !r.opts.ReadOnly {
 			if m, err := r.moveRecord(object{fd: f.fd}, h.FileID); err == nil && m.Counter > h.Counter {
 				f.moved = m.Counter
 				r.foldFileLater(f.n, f.moved)
 			}
 		}
+	} else if counter, last := r.movedTo(object{fd: f.fd}, h, ref.stored.Tag); counter == 0 {
+		f.linked = true
+	} else if _, err := r.nameEntry(d, &ref.stored, format.KindFile, h.FileID); err == nil && !last {
+		f.linked = true // where it came from has become a further link since
 	} else {
-		if f.moved = r.movedTo(object{fd: f.fd}, h, ref.stored.Tag); f.moved == 0 {
-			f.linked = true
-		} else if !r.opts.ReadOnly {
-			r.foldFileLater(f.n, f.moved) // a rename whose header had not followed yet
+		f.moved = counter
+		if (last || only) && !r.opts.ReadOnly {
+			r.foldFileLater(f.n, counter) // a rename whose header had not followed yet
 		}
 	}
 	if !f.linked && !h.KeyInRecord {
@@ -45,13 +52,14 @@ func boundTo(h *format.Header, dir names.ID, tag names.Tag) bool {
 }
 
 // movedTo returns the counter of a move record, newer than the header's
-// binding, that lets the file be at tag; 0 if there is none.
-func (r *Root) movedTo(o object, h *format.Header, tag names.Tag) uint64 {
+// binding, that lets the file be at tag, and whether that is the place it was
+// moved to last; 0 if there is none.
+func (r *Root) movedTo(o object, h *format.Header, tag names.Tag) (counter uint64, last bool) {
 	m, err := r.moveRecord(o, h.FileID)
 	if err != nil || m.Counter <= h.Counter || !m.Allows(tag) {
-		return 0
+		return 0, false
 	}
-	return m.Counter
+	return m.Counter, m.Tags[len(m.Tags)-1] == tag
 }
 
 // livesAt reports whether the name is the one that the file's own binding is
@@ -69,7 +77,7 @@ func (f *file) livesAt(dir names.ID, tag names.Tag) (bool, uint64) {
 // vouched reports, as nil, that a file whose header names another place may be
 // at ref all the same. Holds: tree, shared.
 func (r *Root) vouched(d *dir, ref *nameRef, o object, h *format.Header) error {
-	if r.movedTo(o, h, ref.stored.Tag) != 0 {
+	if counter, _ := r.movedTo(o, h, ref.stored.Tag); counter != 0 {
 		return nil
 	}
 	_, err := r.nameEntry(d, &ref.stored, format.KindFile, h.FileID)
@@ -209,6 +217,13 @@ func (r *Root) foldFile(x fold) error {
 		if err := f.makeWritableAt(d); err != nil {
 			return err
 		}
+	}
+	var st unix.Stat_t
+	if err := backing.Fstat(f.fd, &st); err != nil {
+		return err
+	}
+	if lives, _ := f.livesAt(d.id, f.at.stored.Tag); !lives && st.Nlink > 1 {
+		return nil // it was opened by another of its names
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -213,7 +213,7 @@ func (r *Root) attachAt(n *node, ref *nameRef, want access) (_ *file, err error)
 	if content.Algorithm(f.hdr.Algorithm) != r.alg {
 		return nil, r.misplaced(d, ref.stored.Name, "file header names another algorithm than the volume", nil)
 	}
-	if err = f.verifyBinding(d, ref); err != nil {
+	if err = f.verifyBinding(d, ref, st.Nlink == 1); err != nil {
 		return nil, err
 	}
 	return f, nil

@@ -53,6 +53,11 @@ func (f *file) writeLocked(data []byte, off int64) error {
 	newLen := max(f.length, end)
 	newLast, _ := geom.FinalPage(newLen)
 
+	if newLen > f.length && f.inHole(oldLast) {
+		if err := f.fixEnd(oldLast); err != nil {
+			return err
+		}
+	}
 	start := first
 	if newLast > oldLast {
 		f.r.settle.shape.RLock()
@@ -92,6 +97,21 @@ func (f *file) writeLocked(data []byte, off int64) error {
 	f.r.settle.dirty.Store(true)
 	f.noteFilled(start, last)
 	return nil
+}
+
+// fixEnd makes the final page durable, and then a header that does not allow
+// its absence any more, before the file grows from there: a shrink into a hole
+// has left that permission, and with it a crash could leave zeros where there
+// was data. Holds: f.mu.
+func (f *file) fixEnd(last int64) error {
+	if err := backing.Datasync(f.fd); err != nil {
+		return err
+	}
+	f.closeHoles([]format.Extent{{First: last, Count: 1}})
+	if err := f.writeHeader(); err != nil {
+		return err
+	}
+	return backing.Datasync(f.fd)
 }
 
 // writePages seals and writes pages first to last in one go, with data laid

@@ -63,11 +63,6 @@ type Event struct {
 // RootID is the directory itself.
 const RootID = 1
 
-// ordered tells whether an event is journaled in order with the others.
-func (k Kind) ordered() bool {
-	return k <= Truncate || k == Punch || k == Grow
-}
-
 var kindNames = [...]string{"", "create", "link", "unlink", "rename", "chmod", "chown", "setxattr", "delxattr", "truncate",
 	"write", "punch", "grow", "fsync", "fdatasync", "syncfs"}
 
