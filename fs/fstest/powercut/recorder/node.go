@@ -26,12 +26,14 @@ func newRoot(rec *recording, dir string) (*node, error) {
 		return nil, err
 	}
 	data := &fs.LoopbackRoot{Path: dir, Dev: st.Dev}
-	data.NewNode = func(data *fs.LoopbackRoot, _ *fs.Inode, _ string, _ *syscall.Stat_t) fs.InodeEmbedder {
-		return &node{LoopbackNode: fs.LoopbackNode{RootData: data}, rec: rec}
-	}
 	root := &node{LoopbackNode: fs.LoopbackNode{RootData: data}, rec: rec}
 	data.RootNode = root
 	return root, nil
+}
+
+// WrapChild makes what is below a node record as it does.
+func (n *node) WrapChild(_ context.Context, _ fs.InodeEmbedder) fs.InodeEmbedder {
+	return &node{LoopbackNode: fs.LoopbackNode{RootData: n.RootData}, rec: n.rec}
 }
 
 // id is the object's number in the recording. Guarded by rec.mu.
