@@ -202,13 +202,9 @@ func (r *Root) adoptFile(n *node, f *file, ref *nameRef) {
 
 // Create implements fuse.RawFileSystem.
 func (r *Root) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
-	r.touch()
-	parent := r.node(in.NodeId)
-	if parent == nil {
-		return fuse.Status(unix.ESTALE)
-	}
-	if r.opts.ReadOnly {
-		return fuse.EROFS
+	parent, code := r.nodeToChange(in.NodeId)
+	if !code.Ok() {
+		return code
 	}
 	p, err := r.placeOf(parent, name)
 	if err != nil {
@@ -254,13 +250,9 @@ func (r *Root) openExisting(parent *node, name string, in *fuse.CreateIn, out *f
 
 // Tmpfile implements fuse.RawFileSystem (O_TMPFILE).
 func (r *Root) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
-	r.touch()
-	parent := r.node(in.NodeId)
-	if parent == nil {
-		return fuse.Status(unix.ESTALE)
-	}
-	if r.opts.ReadOnly {
-		return fuse.EROFS
+	parent, code := r.nodeToChange(in.NodeId)
+	if !code.Ok() {
+		return code
 	}
 	var st unix.Stat_t
 	n, f, err := r.tmpfile(parent, in, &st)
@@ -318,13 +310,9 @@ func (r *Root) tmpfile(parent *node, in *fuse.CreateIn, st *unix.Stat_t) (*node,
 
 // Mknod implements fuse.RawFileSystem.
 func (r *Root) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
-	r.touch()
-	parent := r.node(in.NodeId)
-	if parent == nil {
-		return fuse.Status(unix.ESTALE)
-	}
-	if r.opts.ReadOnly {
-		return fuse.EROFS
+	parent, code := r.nodeToChange(in.NodeId)
+	if !code.Ok() {
+		return code
 	}
 	p, err := r.placeOf(parent, name)
 	if err != nil {
@@ -386,13 +374,9 @@ func (r *Root) createSpecial(p *place, in *fuse.MknodIn, st *unix.Stat_t) (*node
 
 // Symlink implements fuse.RawFileSystem.
 func (r *Root) Symlink(_ <-chan struct{}, header *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
-	r.touch()
-	parent := r.node(header.NodeId)
-	if parent == nil {
-		return fuse.Status(unix.ESTALE)
-	}
-	if r.opts.ReadOnly {
-		return fuse.EROFS
+	parent, code := r.nodeToChange(header.NodeId)
+	if !code.Ok() {
+		return code
 	}
 	p, err := r.placeOf(parent, name)
 	if err != nil {
@@ -454,13 +438,9 @@ func (r *Root) createAt(p *place, caller *fuse.Caller, mode, umask uint32, st *u
 
 // Mkdir implements fuse.RawFileSystem.
 func (r *Root) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
-	r.touch()
-	parent := r.node(in.NodeId)
-	if parent == nil {
-		return fuse.Status(unix.ESTALE)
-	}
-	if r.opts.ReadOnly {
-		return fuse.EROFS
+	parent, code := r.nodeToChange(in.NodeId)
+	if !code.Ok() {
+		return code
 	}
 	p, err := r.placeOf(parent, name)
 	if err != nil {

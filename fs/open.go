@@ -97,6 +97,20 @@ func (r *Root) FsyncDir(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	return status(backing.Sync(h.list.FD()))
 }
 
+// nodeToChange begins a request that changes the node: it must be known, and
+// the mount writable.
+func (r *Root) nodeToChange(id uint64) (*node, fuse.Status) {
+	r.touch()
+	n := r.node(id)
+	switch {
+	case n == nil:
+		return nil, fuse.Status(unix.ESTALE)
+	case r.opts.ReadOnly:
+		return nil, fuse.EROFS
+	}
+	return n, fuse.OK
+}
+
 // touch notes that somebody uses the mount.
 func (r *Root) touch() {
 	if r.opts.IdleUnmount > 0 {

@@ -13,13 +13,9 @@ import (
 // Unlink implements fuse.RawFileSystem. It asks nothing of the content: what
 // is damaged or was never written can still be removed.
 func (r *Root) Unlink(_ <-chan struct{}, header *fuse.InHeader, name string) fuse.Status {
-	r.touch()
-	parent := r.node(header.NodeId)
-	if parent == nil {
-		return fuse.Status(unix.ESTALE)
-	}
-	if r.opts.ReadOnly {
-		return fuse.EROFS
+	parent, code := r.nodeToChange(header.NodeId)
+	if !code.Ok() {
+		return code
 	}
 	return status(r.unlink(parent, name))
 }
@@ -69,13 +65,9 @@ func (r *Root) nameGoneLocked(parent *node, stored string, st *unix.Stat_t) {
 
 // Rmdir implements fuse.RawFileSystem.
 func (r *Root) Rmdir(_ <-chan struct{}, header *fuse.InHeader, name string) fuse.Status {
-	r.touch()
-	parent := r.node(header.NodeId)
-	if parent == nil {
-		return fuse.Status(unix.ESTALE)
-	}
-	if r.opts.ReadOnly {
-		return fuse.EROFS
+	parent, code := r.nodeToChange(header.NodeId)
+	if !code.Ok() {
+		return code
 	}
 	return status(r.rmdir(parent, name))
 }
