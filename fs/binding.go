@@ -100,16 +100,11 @@ func (f *file) storeWrapped(wrapped []byte, path string) error {
 	r := f.r
 	r.tree.RLock()
 	defer r.tree.RUnlock()
-	d, err := r.acquire(f.at.parent)
+	d, err := f.acquireWritable()
 	if err != nil {
 		return err
 	}
 	defer r.release1(d)
-	if f.readonly {
-		if err := f.makeWritableAt(d); err != nil {
-			return err
-		}
-	}
 	f.wrapped, f.path = wrapped, path
 	if !f.linked && !f.hdr.KeyInRecord && format.PathFits(len(wrapped), path) {
 		return f.keyToHeader()
@@ -121,6 +116,18 @@ func (f *file) storeWrapped(wrapped []byte, path string) error {
 		r.foldFileLater(f.n, max(f.moved, f.hdr.Counter))
 	}
 	return err
+}
+
+// acquireWritable returns the directory that f.at is in, to be released, with f
+// open for writing. Holds: n.mu, tree.
+func (f *file) acquireWritable() (*dir, error) {
+	d, err := f.r.acquire(f.at.parent)
+	if err == nil && f.readonly {
+		if err = f.makeWritableAt(d); err != nil {
+			f.r.release1(d)
+		}
+	}
+	return d, err
 }
 
 // keyToHeader writes the key's wrapping, which fits, into the header. It says
@@ -208,16 +215,11 @@ func (r *Root) foldFile(x fold) error {
 	}
 	r.tree.RLock()
 	defer r.tree.RUnlock()
-	d, err := r.acquire(f.at.parent)
+	d, err := f.acquireWritable()
 	if err != nil {
 		return err
 	}
 	defer r.release1(d)
-	if f.readonly {
-		if err := f.makeWritableAt(d); err != nil {
-			return err
-		}
-	}
 	var st unix.Stat_t
 	if err := backing.Fstat(f.fd, &st); err != nil {
 		return err

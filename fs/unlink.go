@@ -17,10 +17,14 @@ func (r *Root) Unlink(_ <-chan struct{}, header *fuse.InHeader, name string) fus
 	if !code.Ok() {
 		return code
 	}
-	return status(r.unlink(parent, name))
+	return status(r.removeName(parent, name, func(d *dir, stored string, _ *unix.Stat_t) error {
+		return backing.Unlink(d.fd, stored)
+	}))
 }
 
-func (r *Root) unlink(parent *node, name string) error {
+// removeName has remove take away the object at a name, then all that the
+// format and the tree kept for the name.
+func (r *Root) removeName(parent *node, name string, remove func(d *dir, stored string, st *unix.Stat_t) error) error {
 	r.tree.Lock()
 	defer r.tree.Unlock()
 	d, err := r.acquire(parent)
@@ -36,7 +40,7 @@ func (r *Root) unlink(parent *node, name string) error {
 	if err := backing.Stat(d.fd, stored.Name, &st); err != nil {
 		return err
 	}
-	if err := backing.Unlink(d.fd, stored.Name); err != nil {
+	if err := remove(d, stored.Name, &st); err != nil {
 		return err
 	}
 	r.removeNameRecord(d, &stored)
@@ -69,36 +73,12 @@ func (r *Root) Rmdir(_ <-chan struct{}, header *fuse.InHeader, name string) fuse
 	if !code.Ok() {
 		return code
 	}
-	return status(r.rmdir(parent, name))
-}
-
-func (r *Root) rmdir(parent *node, name string) error {
-	r.tree.Lock()
-	defer r.tree.Unlock()
-	d, err := r.acquire(parent)
-	if err != nil {
-		return err
-	}
-	defer r.release1(d)
-	stored, err := r.names.Encrypt(d.id, name)
-	if err != nil {
-		return err
-	}
-	var st unix.Stat_t
-	if err := backing.Stat(d.fd, stored.Name, &st); err != nil {
-		return err
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return unix.ENOTDIR
-	}
-	if err := r.removeDir(d, stored.Name); err != nil {
-		return err
-	}
-	r.removeNameRecord(d, &stored)
-	r.dropSidecar(d, &stored)
-	r.nameGoneLocked(parent, stored.Name, &st)
-	r.settle.dirty.Store(true)
-	return nil
+	return status(r.removeName(parent, name, func(d *dir, stored string, st *unix.Stat_t) error {
+		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			return unix.ENOTDIR
+		}
+		return r.removeDir(d, stored)
+	}))
 }
 
 // removeDir removes the empty directory stored: moved aside first, so that it

@@ -8,7 +8,6 @@
 package backing
 
 import (
-	"errors"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -327,6 +326,3 @@ func SyncFS(dirfd int) error {
 }
 
 func procFD(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
-
-// NotFound reports whether err says that a name does not exist.
-func NotFound(err error) bool { return errors.Is(err, unix.ENOENT) }
