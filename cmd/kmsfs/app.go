@@ -167,7 +167,7 @@ func prepare(c *cli.Context) error {
 	if c.Bool("verbose") {
 		level = slog.LevelInfo
 	}
-	slog.SetDefault(slog.New(slog.NewTextHandler(c.App.ErrWriter, &slog.HandlerOptions{Level: level})))
+	logTo(c.App.ErrWriter, level)
 	if dir := c.String("state-dir"); dir != "" {
 		abs, err := filepath.Abs(dir)
 		if err != nil {
@@ -176,6 +176,11 @@ func prepare(c *cli.Context) error {
 		return c.Set("state-dir", abs)
 	}
 	return nil
+}
+
+// logTo sends the log from level on to w.
+func logTo(w io.Writer, level slog.Level) {
+	slog.SetDefault(slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})))
 }
 
 // stateDir is what --state-dir says, made absolute; "" is the default.

@@ -86,6 +86,6 @@ func logToFile(c *cli.Context, cipherDir string) error {
 	if c.Bool("debug-fuse") {
 		level = slog.LevelDebug
 	}
-	slog.SetDefault(slog.New(slog.NewTextHandler(f, &slog.HandlerOptions{Level: level})))
+	logTo(f, level)
 	return nil
 }

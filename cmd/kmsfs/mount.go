@@ -76,6 +76,9 @@ func mountAction(c *cli.Context) error {
 		return worker(c, cipherDir, mountpoint)
 	}
 	if c.Bool("foreground") {
+		if c.Bool("debug-fuse") {
+			logTo(c.App.ErrWriter, slog.LevelDebug)
+		}
 		return serveMount(c, cipherDir, mountpoint, func() {
 			fmt.Fprintf(c.App.ErrWriter, "kmsfs: %s is mounted at %s\n", cipherDir, mountpoint)
 		})
