@@ -54,7 +54,7 @@ func (o object) chown(uid, gid int) error {
 
 func (o object) utimens(ts *[2]unix.Timespec) error {
 	if o.handle != 0 {
-		return backing.Futimens(o.handle, ts)
+		return backing.HandleUtimens(o.handle, ts)
 	}
 	if o.name == "" {
 		return backing.Futimens(o.fd, ts)

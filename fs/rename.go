@@ -220,21 +220,25 @@ func (m *move) putEntry() {
 func (r *Root) announce(m *move) {
 	var o object
 	var id [16]byte
+	var standing uint64 // counter of the move record that accepts it where it is
 	switch {
 	case !m.bound:
 		return
 	case m.dir != nil:
 		o, id, m.counter = object{dirfd: m.dir.fd, name: "."}, m.dir.id, uint64(m.dir.counter)+1
+		if m.dir.moved {
+			standing = uint64(m.dir.counter)
+		}
 	default:
-		o, id = object{fd: m.file.fd}, m.file.hdr.FileID
+		o, id, standing = object{fd: m.file.fd}, m.file.hdr.FileID, m.file.moved
 	}
-	before, err := o.getXattr(format.MoveXattr)
-	if err == nil {
-		m.undos = append(m.undos, func() error { return o.setXattr(format.MoveXattr, before) })
-	} else {
-		m.undos = append(m.undos, func() error { return o.removeXattr(format.MoveXattr) })
-	}
-	if err = r.putMove(o, id, m.counter, m.from.stored.Tag, m.to.stored.Tag); err == nil {
+	m.undos = append(m.undos, func() error {
+		if standing == 0 {
+			return o.removeXattr(format.MoveXattr)
+		}
+		return r.putMove(o, id, standing, m.from.stored.Tag)
+	})
+	if err := r.putMove(o, id, m.counter, m.from.stored.Tag, m.to.stored.Tag); err == nil {
 		return
 	}
 	m.bound = false

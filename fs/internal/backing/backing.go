@@ -9,6 +9,7 @@ package backing
 
 import (
 	"strconv"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -238,7 +239,19 @@ func Utimens(dirfd int, name string, ts *[2]unix.Timespec) error {
 
 // Futimens is Utimens of an open file.
 func Futimens(fd int, ts *[2]unix.Timespec) error {
-	return noEINTR(func() error { return unix.UtimesNanoAt(unix.AT_FDCWD, procFD(fd), ts[:], 0) })
+	return noEINTR(func() error {
+		// Without a path it is the descriptor that is meant (utimensat(2)).
+		_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(ts)), 0, 0, 0)
+		if errno != 0 {
+			return errno
+		}
+		return nil
+	})
+}
+
+// HandleUtimens is Utimens of the object behind an O_PATH handle.
+func HandleUtimens(handle int, ts *[2]unix.Timespec) error {
+	return noEINTR(func() error { return unix.UtimesNanoAt(unix.AT_FDCWD, procFD(handle), ts[:], 0) })
 }
 
 // Pread reads into buf at off until buf is full or the file ends.

@@ -1,17 +1,21 @@
 package backing
 
-import "golang.org/x/sys/unix"
+import (
+	"sync/atomic"
+	"unsafe"
 
-// xattrPath names an object for the l*xattr(2) calls, which have no *at form
-// on older kernels: one component below a descriptor, never followed when it
-// is a symlink.
-func xattrPath(dirfd int, name string) string { return procFD(dirfd) + "/" + name }
+	"golang.org/x/sys/unix"
+)
 
 // GetXattr reads the whole extended attribute attr of name below dirfd.
 // ENODATA when there is none.
 func GetXattr(dirfd int, name, attr string) ([]byte, error) {
-	path := xattrPath(dirfd, name)
-	return readXattr(func(buf []byte) (int, error) { return unix.Lgetxattr(path, attr, buf) })
+	return readXattr(func(buf []byte) (int, error) {
+		if n, err := xattrAt(unix.SYS_GETXATTRAT, dirfd, name, attr, buf); err != unix.ENOSYS {
+			return n, err
+		}
+		return unix.Lgetxattr(xattrPath(dirfd, name), attr, buf)
+	})
 }
 
 // FgetXattr is GetXattr of an open file.
@@ -36,7 +40,12 @@ func readXattr(get func([]byte) (int, error)) ([]byte, error) {
 
 // SetXattr replaces the extended attribute attr of name below dirfd as a whole.
 func SetXattr(dirfd int, name, attr string, value []byte) error {
-	return noEINTR(func() error { return unix.Lsetxattr(xattrPath(dirfd, name), attr, value, 0) })
+	return noEINTR(func() error {
+		if _, err := xattrAt(unix.SYS_SETXATTRAT, dirfd, name, attr, value); err != unix.ENOSYS {
+			return err
+		}
+		return unix.Lsetxattr(xattrPath(dirfd, name), attr, value, 0)
+	})
 }
 
 // HandleSetXattr is SetXattr of the object behind an O_PATH handle.
@@ -57,4 +66,42 @@ func RemoveXattr(dirfd int, name, attr string) error {
 // FremoveXattr is RemoveXattr of an open file.
 func FremoveXattr(fd int, attr string) error {
 	return noEINTR(func() error { return unix.Fremovexattr(fd, attr) })
+}
+
+// xattrPath names an object for the l*xattr(2) calls, which have no *at form
+// before Linux 6.13: one component below a descriptor, never followed when it
+// is a symlink.
+func xattrPath(dirfd int, name string) string { return procFD(dirfd) + "/" + name }
+
+// noXattrAt is set once the kernel has turned out not to know these calls.
+var noXattrAt atomic.Bool
+
+// xattrAt is getxattrat(2) or setxattrat(2) on name below dirfd. It returns
+// ENOSYS where the kernel has neither.
+func xattrAt(call uintptr, dirfd int, name, attr string, value []byte) (int, error) {
+	if noXattrAt.Load() {
+		return 0, unix.ENOSYS
+	}
+	nameZ, err := unix.BytePtrFromString(name)
+	if err != nil {
+		return 0, err
+	}
+	attrZ, err := unix.BytePtrFromString(attr)
+	if err != nil {
+		return 0, err
+	}
+	args := struct { // struct xattr_args of linux/xattr.h
+		value unsafe.Pointer
+		size  uint32
+		flags uint32
+	}{unsafe.Pointer(unsafe.SliceData(value)), uint32(len(value)), 0}
+	n, _, errno := unix.Syscall6(call, uintptr(dirfd), uintptr(unsafe.Pointer(nameZ)), unix.AT_SYMLINK_NOFOLLOW,
+		uintptr(unsafe.Pointer(attrZ)), uintptr(unsafe.Pointer(&args)), unsafe.Sizeof(args))
+	if errno == unix.ENOSYS {
+		noXattrAt.Store(true)
+	}
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
 }

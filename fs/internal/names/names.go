@@ -13,9 +13,12 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"strings"
+	"sync/atomic"
 
 	"kmsfs.dev/kmsfs/fs/internal/siv"
 )
@@ -72,7 +75,20 @@ var (
 
 // Cipher encrypts the names of one volume. It is safe for concurrent use until Wipe.
 type Cipher struct {
-	siv *siv.Cipher
+	siv    *siv.Cipher
+	seed   maphash.Seed
+	recent [recentNames]atomic.Pointer[recentName]
+}
+
+// recentNames is how many names a cipher remembers. The kernel asks for the
+// same name several times in a row (LOOKUP and then CREATE, RENAME or UNLINK),
+// and sealing it is what costs most of it.
+const recentNames = 256
+
+type recentName struct {
+	dir    ID
+	name   string
+	stored Stored
 }
 
 // New copies key, KeySize bytes, which stays the caller's to wipe.
@@ -81,13 +97,14 @@ func New(key []byte) (*Cipher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("names: %w", err)
 	}
-	return &Cipher{siv: c}, nil
+	return &Cipher{siv: c, seed: maphash.MakeSeed()}, nil
 }
 
-// Wipe erases the key. The cipher must not be used again.
+// Wipe erases the key and forgets the names. The cipher must not be used again.
 func (c *Cipher) Wipe() {
 	if c != nil {
 		c.siv.Wipe()
+		clear(c.recent[:])
 	}
 }
 
@@ -101,9 +118,19 @@ type Stored struct {
 
 // Encrypt returns the stored form of a name of 1 to 255 bytes in dir.
 func (c *Cipher) Encrypt(dir ID, name string) (Stored, error) {
+	slot := &c.recent[(maphash.String(c.seed, name)^binary.LittleEndian.Uint64(dir[:]))%recentNames]
+	if r := slot.Load(); r != nil && r.dir == dir && r.name == name {
+		return r.stored, nil
+	}
 	if err := check(name); err != nil {
 		return Stored{}, err
 	}
+	s := c.encrypt(dir, name)
+	slot.Store(&recentName{dir, name, s})
+	return s, nil
+}
+
+func (c *Cipher) encrypt(dir ID, name string) Stored {
 	raw := c.siv.Seal(dir[:], []byte(name))
 	s := Stored{Name: encoding.EncodeToString(raw), Tag: Tag(raw[:siv.Overhead])}
 	if len(s.Name) > maxStored {
@@ -111,7 +138,7 @@ func (c *Cipher) Encrypt(dir ID, name string) (Stored, error) {
 		hash := hashed(raw)
 		s.Name, s.Sidecar = longPrefix+hash, sidecarPrefix+hash
 	}
-	return s, nil
+	return s
 }
 
 // Decrypt returns the name that Encrypt stores under a short stored name, or
