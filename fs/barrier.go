@@ -128,9 +128,6 @@ func (r *Root) runBarrier() error {
 	defer s.barrier.Unlock()
 
 	s.dirty.Store(false)
-	if err := r.flushFresh(); err != nil {
-		r.log.Warn("could not write a new file's first page", "err", err)
-	}
 	s.shape.Lock()
 	gen := s.gen.Add(1)
 	s.shape.Unlock()

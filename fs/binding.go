@@ -141,9 +141,6 @@ func (f *file) keyToHeader() error {
 		f.hdr.WrappedKey, f.hdr.Path = f.wrapped, f.path
 		f.capHoles()
 	}
-	if f.fresh {
-		return nil
-	}
 	f.r.settle.dirty.Store(true)
 	return f.writeHeaderQuietly()
 }

@@ -69,18 +69,101 @@ func (r *Root) placeOf(parent *node, name string) (p place, err error) {
 	return place{parent, name, stored, d.id, parent.childPathLocked(name)}, err
 }
 
-// newFile makes the in-memory state of a new regular file, key included. The
-// key service is asked here, with no lock held.
-func (r *Root) newFile(dirID names.ID, tag names.Tag, path string) (*file, error) {
-	f := &file{r: r, fd: -1, refs: 1, hdr: r.newHeader(dirID, tag), fresh: true}
-	path = contextOf(path)
-	key, wrapped, err := r.keys.create(f.hdr.FileID, path)
+// newFile makes the in-memory state of a new regular file, without its key.
+func (r *Root) newFile(dirID names.ID, tag names.Tag) *file {
+	return &file{r: r, fd: -1, refs: 1, hdr: r.newHeader(dirID, tag)}
+}
+
+// createFile creates a regular file at p and leaves it open. The key service
+// is asked first and answers while the backing file is made; without its
+// consent that goes again. Nobody sees it meanwhile: the kernel keeps lookups
+// of the name waiting.
+func (r *Root) createFile(p *place, caller *fuse.Caller, mode, umask uint32, st *unix.Stat_t) (*node, *file, error) {
+	f := r.newFile(p.dirID, p.stored.Tag)
+	path := contextOf(p.path)
+	pending := r.keys.create(f.hdr.FileID, path)
+	made := r.makeFile(f, p, caller, mode, umask)
+	err := f.takeKey(pending, path)
+	if made != nil {
+		f.closeLocked()
+		return nil, nil, made
+	}
+	if err == nil {
+		err = r.beginFile(f, p, st)
+	}
 	if err != nil {
-		return nil, err
+		r.unmakeFile(f, p)
+		f.closeLocked()
+		return nil, nil, err
+	}
+	r.tree.Lock()
+	defer r.tree.Unlock()
+	n := r.bornLocked(p.parent, p.name, p.stored, st)
+	r.adoptFile(n, f, &nameRef{p.parent, p.name, p.stored})
+	return n, f, nil
+}
+
+// makeFile makes the backing file, with owner, mode and ACLs but no content.
+func (r *Root) makeFile(f *file, p *place, caller *fuse.Caller, mode, umask uint32) error {
+	r.tree.RLock()
+	defer r.tree.RUnlock()
+	d, err := r.acquire(p.parent)
+	if err != nil {
+		return err
+	}
+	defer r.release1(d)
+	own, err := r.inherit(p.parent, d, caller, mode, umask)
+	if err != nil {
+		return err
+	}
+	if err := r.putSidecar(d, &p.stored); err != nil {
+		return err
+	}
+	// Nobody but the worker may open it before it has its owner.
+	f.fd, err = backing.Open(d.fd, p.stored.Name, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR, 0o600)
+	if err == unix.EEXIST {
+		return err
+	}
+	if err == nil {
+		if err = r.dress(f, own); err == nil {
+			return nil
+		}
+		_ = backing.Unlink(d.fd, p.stored.Name)
+	}
+	r.dropSidecar(d, &p.stored)
+	return err
+}
+
+// unmakeFile takes back what makeFile and beginFile have made.
+func (r *Root) unmakeFile(f *file, p *place) {
+	r.tree.RLock()
+	defer r.tree.RUnlock()
+	d, err := r.acquire(p.parent)
+	if err == nil {
+		defer r.release1(d)
+		err = backing.Unlink(d.fd, p.stored.Name)
+	}
+	if err != nil {
+		r.log.Warn("could not remove a file that got no key", "ciphertext", p.stored.Name, "err", err)
+		return
+	}
+	if f.hdr.KeyInRecord {
+		r.removeNameRecord(d, &p.stored)
+	}
+	r.dropSidecar(d, &p.stored)
+}
+
+// takeKey waits for the key of a new file and makes its cipher. No lock is
+// held: the key service may take its time.
+func (f *file) takeKey(pending pendingKey, path string) error {
+	r := f.r
+	key, wrapped, err := pending()
+	if err != nil {
+		return err
 	}
 	defer key.Free()
 	if f.cipher, err = content.NewCipher(r.alg, r.geom, f.hdr.FileID, key.Bytes()); err != nil {
-		return nil, err
+		return err
 	}
 	f.wrapped, f.authorized = wrapped, time.Now()
 	if r.keys.bindsPath() {
@@ -91,70 +174,29 @@ func (r *Root) newFile(dirID names.ID, tag names.Tag, path string) (*file, error
 	} else {
 		f.hdr.WrappedKey, f.hdr.Path = wrapped, f.path
 	}
-	return f, nil
+	return nil
 }
 
-// createFile creates a regular file at p and leaves it open.
-func (r *Root) createFile(p *place, caller *fuse.Caller, mode, umask uint32, st *unix.Stat_t) (*node, *file, error) {
-	f, err := r.newFile(p.dirID, p.stored.Tag, p.path)
-	if err != nil {
-		return nil, nil, err
-	}
-	n, err := r.enterFile(f, p, caller, mode, umask, st)
-	if err != nil {
-		f.closeLocked()
-		return nil, nil, err
-	}
-	return n, f, nil
-}
-
-func (r *Root) enterFile(f *file, p *place, caller *fuse.Caller, mode, umask uint32, st *unix.Stat_t) (*node, error) {
-	r.tree.RLock()
-	d, err := r.acquire(p.parent)
-	if err != nil {
-		r.tree.RUnlock()
-		return nil, err
-	}
-	err = func() error {
-		own, err := r.inherit(p.parent, d, caller, mode, umask)
+// beginFile puts a new file's first page on disk, after the record that its
+// header may rely on. From then on it is a file, however the worker ends.
+func (r *Root) beginFile(f *file, p *place, st *unix.Stat_t) error {
+	if f.hdr.KeyInRecord {
+		r.tree.RLock()
+		defer r.tree.RUnlock()
+		d, err := r.acquire(p.parent)
 		if err != nil {
 			return err
 		}
-		if err := r.putSidecar(d, &p.stored); err != nil {
+		defer r.release1(d)
+		if _, err := r.putNameEntry(d, &p.stored, f.nameEntry()); err != nil {
 			return err
 		}
-		if f.hdr.KeyInRecord {
-			if _, err := r.putNameEntry(d, &p.stored, f.nameEntry()); err != nil {
-				return err
-			}
-		}
-		// Nobody but the worker may open it before it has its owner.
-		f.fd, err = backing.Open(d.fd, p.stored.Name, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR, 0o600)
-		if err != nil {
-			return err
-		}
-		if err := r.dress(f, own, st); err != nil {
-			_ = backing.Unlink(d.fd, p.stored.Name)
-			r.removeNameRecord(d, &p.stored)
-			r.dropSidecar(d, &p.stored)
-			return err
-		}
-		return nil
-	}()
-	r.release1(d)
-	r.tree.RUnlock()
-	if err != nil {
-		return nil, err
 	}
-	r.tree.Lock()
-	defer r.tree.Unlock()
-	n := r.bornLocked(p.parent, p.name, p.stored, st)
-	r.adoptFile(n, f, &nameRef{p.parent, p.name, p.stored})
-	return n, nil
+	return f.writeFresh(st)
 }
 
 // dress gives a new file its owner, mode and inherited ACLs.
-func (r *Root) dress(f *file, own owner, st *unix.Stat_t) error {
+func (r *Root) dress(f *file, own owner) error {
 	if own.uid >= 0 && (own.uid != os.Geteuid() || own.gid != os.Getegid()) {
 		if err := backing.Fchown(f.fd, own.uid, own.gid); err != nil {
 			return err
@@ -165,13 +207,11 @@ func (r *Root) dress(f *file, own owner, st *unix.Stat_t) error {
 			return err
 		}
 	}
-	if len(own.acls) > 0 {
-		f.hdr.HasXattrs = true
-		if err := r.storeXattrs(object{fd: f.fd}, userXattr, f.hdr.FileID, own.acls); err != nil {
-			return err
-		}
+	if len(own.acls) == 0 {
+		return nil
 	}
-	return backing.Fstat(f.fd, st)
+	f.hdr.HasXattrs = true
+	return r.storeXattrs(object{fd: f.fd}, userXattr, f.hdr.FileID, own.acls)
 }
 
 // bornLocked makes the node of an object that was just created. Holds: tree.
@@ -196,7 +236,6 @@ func (r *Root) bornLocked(parent *node, name string, stored names.Stored, st *un
 func (r *Root) adoptFile(n *node, f *file, ref *nameRef) {
 	f.n, f.at = n, *ref
 	n.file.Store(f)
-	r.fresh.add(f)
 	r.settle.dirty.Store(true)
 }
 
@@ -219,7 +258,7 @@ func (r *Root) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fu
 		return status(err)
 	}
 	out.Fh = r.handles.add(&handle{node: n, file: f})
-	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+	out.OpenFlags = openFlags
 	r.entryOut(n, &st, &out.EntryOut)
 	return fuse.OK
 }
@@ -260,7 +299,7 @@ func (r *Root) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut
 		return status(err)
 	}
 	out.Fh = r.handles.add(&handle{node: n, file: f})
-	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+	out.OpenFlags = openFlags
 	r.entryOut(n, &st, &out.EntryOut)
 	return fuse.OK
 }
@@ -272,31 +311,29 @@ func (r *Root) tmpfile(parent *node, in *fuse.CreateIn, st *unix.Stat_t) (*node,
 		r.tree.RUnlock()
 		return nil, nil, err
 	}
-	dirID, dirPath := d.id, parent.childPathLocked("#")
-	r.release1(d)
-	r.tree.RUnlock()
-
 	// It is bound to its directory and to no name; the path the key service
 	// sees is the directory's and a number. rand.Text is not the file ID, so
 	// that the audit log says nothing of the ciphertext.
-	f, err := r.newFile(dirID, names.Tag{}, dirPath+rand.Text())
-	if err != nil {
-		return nil, nil, err
+	f := r.newFile(d.id, names.Tag{})
+	path := contextOf(parent.childPathLocked("#" + rand.Text()))
+	pending := r.keys.create(f.hdr.FileID, path)
+	own, err := r.inherit(parent, d, &in.Caller, in.Mode&0o7777|unix.S_IFREG, in.Umask)
+	if err == nil {
+		f.fd, err = backing.Open(d.fd, ".", unix.O_TMPFILE|unix.O_RDWR, 0o600)
 	}
+	if err == nil {
+		err = r.dress(f, own)
+	}
+	r.release1(d)
+	r.tree.RUnlock()
 	// A key that does not fit the header needs no record yet: without a name
 	// the file does not outlive the worker.
-	r.tree.RLock()
-	if d, err = r.acquire(parent); err == nil {
-		var own owner
-		if own, err = r.inherit(parent, d, &in.Caller, in.Mode&0o7777|unix.S_IFREG, in.Umask); err == nil {
-			f.fd, err = backing.Open(d.fd, ".", unix.O_TMPFILE|unix.O_RDWR, 0o600)
-		}
-		if err == nil {
-			err = r.dress(f, own, st)
-		}
-		r.release1(d)
+	if e := f.takeKey(pending, path); err == nil {
+		err = e
 	}
-	r.tree.RUnlock()
+	if err == nil {
+		err = f.writeFresh(st)
+	}
 	if err != nil {
 		f.closeLocked()
 		return nil, nil, err
@@ -323,9 +360,6 @@ func (r *Root) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse
 	if kind := in.Mode & unix.S_IFMT; kind == unix.S_IFREG || kind == 0 {
 		var f *file
 		if n, f, err = r.createFile(&p, &in.Caller, in.Mode&0o7777|unix.S_IFREG, in.Umask, &st); err == nil {
-			if err = f.flush(); err == nil {
-				err = backing.Fstat(f.fd, &st)
-			}
 			r.letGo(f)
 		}
 	} else {

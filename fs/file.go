@@ -4,8 +4,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,7 +36,6 @@ type file struct {
 	fd       int
 	readonly bool // fd cannot write
 	hdr      *format.Header
-	fresh    bool // nothing of the file is on disk yet
 	cipher   *content.Cipher
 	length   int64 // of the plaintext
 	size     int64 // st_size of the backing file
@@ -125,7 +122,6 @@ func (r *Root) letGoLocked(n *node, f *file) (last bool) {
 func (f *file) closeLocked() {
 	backing.Close(f.fd)
 	f.fd = -1
-	f.r.fresh.remove(f)
 	if f.cipher != nil {
 		f.cipher.Wipe()
 		f.cipher = nil
@@ -469,13 +465,9 @@ func (r *Root) newHeader(parent names.ID, tag names.Tag) *format.Header {
 	return h
 }
 
-// writeHeader puts the header on disk: alone, or with the empty first page
-// where the file has none yet. Holds: f.mu.
+// writeHeader puts the header on disk. Holds: f.mu.
 func (f *file) writeHeader() error {
 	f.dropFirst()
-	if f.fresh {
-		return f.writeFresh()
-	}
 	var buf [format.HeaderSize]byte
 	if err := f.r.sealer.MarshalHeader(buf[:], f.hdr); err != nil {
 		return err
@@ -525,77 +517,29 @@ func (f *file) writeHeaderQuietly() error {
 }
 
 // writeFresh puts a new, empty file on disk: header and first page in one write.
-func (f *file) writeFresh() error {
+func (f *file) writeFresh(st *unix.Stat_t) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.r.settle.shape.RLock()
+	defer f.r.settle.shape.RUnlock()
 	f.hdr.Generation = f.r.settle.gen.Load()
 	page := getPages(1)
 	defer putPages(page)
-	if err := f.r.sealer.MarshalHeader(page[:format.HeaderSize], f.hdr); err != nil {
-		return err
-	}
 	if err := f.seal(page, 0, nil, true); err != nil {
 		return err
 	}
-	f.r.settle.shape.RLock()
-	defer f.r.settle.shape.RUnlock()
+	if err := f.r.sealer.MarshalHeader(page[:format.HeaderSize], f.hdr); err != nil {
+		return err
+	}
 	if err := backing.Pwrite(f.fd, page, 0); err != nil {
 		return err
 	}
-	f.written()
 	f.size = content.PageSize
-	f.r.settle.dirty.Store(true)
-	return nil
+	return backing.Fstat(f.fd, st)
 }
 
-// written notes that the file is on disk. Holds: f.mu.
-func (f *file) written() {
-	if f.fresh {
-		f.fresh = false
-		f.r.fresh.remove(f)
-	}
-}
-
-// freshFiles are those created and not written yet. Barriers and an fsync of
-// a directory write their first page, lest a file that is kept open and empty
-// be found never written after a crash.
-type freshFiles struct {
-	mu    sync.Mutex
-	files map[*file]struct{}
-}
-
-func (s *freshFiles) add(f *file) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.files == nil {
-		s.files = map[*file]struct{}{}
-	}
-	s.files[f] = struct{}{}
-}
-
-func (s *freshFiles) remove(f *file) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.files, f)
-}
-
-func (s *freshFiles) all() []*file {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Collect(maps.Keys(s.files))
-}
-
-// flushFresh writes the first page of every file that has none.
-func (r *Root) flushFresh() error {
-	var first error
-	for _, f := range r.fresh.all() {
-		if err := f.flush(); err != nil && first == nil {
-			first = err
-		}
-	}
-	return first
-}
-
-// flush puts on disk what is only in memory: the header of a file that was
-// created and not written.
+// flush puts on disk what is only in memory: a header that allows fewer pages
+// to be absent than the one there does.
 func (f *file) flush() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -606,7 +550,7 @@ func (f *file) flushLocked() error {
 	if f.fd < 0 {
 		return nil
 	}
-	if f.fresh || f.hdrDirty && !f.readonly {
+	if f.hdrDirty && !f.readonly {
 		return f.writeHeaderQuietly()
 	}
 	return nil

@@ -22,8 +22,12 @@ import (
 // rename and link, never on read or write. Batch returns one result per item
 // in the same order; an error of the whole call means that no answer was had.
 // The receiver wipes every Plaintext it is given.
+//
+// Begin is Batch in two halves: what lies between them is done while the
+// service works. The function it returns must be called, once.
 type KeyService interface {
 	Batch(ctx context.Context, items []kmsapi.BatchItem) ([]kmsapi.BatchResult, error)
+	Begin(ctx context.Context, items []kmsapi.BatchItem) (wait func() ([]kmsapi.BatchResult, error))
 }
 
 // keyTimeout bounds one conversation with the key service. It is not tied to
@@ -164,30 +168,44 @@ func (k *keyring) opaquePath(path string) string {
 	return b.String()
 }
 
-// create makes the data key of a new file. path is a context path.
-func (k *keyring) create(fileID [16]byte, path string) (key *secret.Buffer, wrapped []byte, err error) {
+// pendingKey waits for a data key that is being made. It must be called, once;
+// a key that comes too late is wiped by it.
+type pendingKey func() (key *secret.Buffer, wrapped []byte, err error)
+
+// create begins to make the data key of a new file. path is a context path.
+func (k *keyring) create(fileID [16]byte, path string) pendingKey {
 	if k.conf.Keys == format.KeysVolume {
-		key, err := secret.New(dataKeySize)
-		if err != nil {
-			return nil, nil, err
-		}
-		rand.Read(key.Bytes())
-		wrapped, err := k.sealer.WrapKey(fileID, key.Bytes())
-		if err != nil {
-			key.Free()
-			return nil, nil, err
-		}
-		return key, wrapped, nil
+		return func() (*secret.Buffer, []byte, error) { return k.createByVolume(fileID) }
 	}
-	res, err := one(context.Background(), k.svc, kmsapi.BatchItem{
+	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
+	wait := k.svc.Begin(ctx, []kmsapi.BatchItem{{
 		Op: kmsapi.OpGenerateDataKey, KeyID: k.conf.KMSKey, NumberOfBytes: dataKeySize,
 		EncryptionContext: k.fileContext(path),
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("make data key: %w", err)
+	}})
+	return func() (*secret.Buffer, []byte, error) {
+		defer cancel()
+		res, err := single(wait())
+		if err != nil {
+			return nil, nil, fmt.Errorf("make data key: %w", err)
+		}
+		key, err := dataKey(res.Plaintext)
+		return key, res.CiphertextBlob, err
 	}
-	key, err = dataKey(res.Plaintext)
-	return key, res.CiphertextBlob, err
+}
+
+// createByVolume makes a data key and wraps it under the volume key.
+func (k *keyring) createByVolume(fileID [16]byte) (*secret.Buffer, []byte, error) {
+	key, err := secret.New(dataKeySize)
+	if err != nil {
+		return nil, nil, err
+	}
+	rand.Read(key.Bytes())
+	wrapped, err := k.sealer.WrapKey(fileID, key.Bytes())
+	if err != nil {
+		key.Free()
+		return nil, nil, err
+	}
+	return key, wrapped, nil
 }
 
 // open unwraps the data key of a file that was wrapped under path.
@@ -272,7 +290,11 @@ func dataKey(plain []byte) (*secret.Buffer, error) {
 func one(ctx context.Context, svc KeyService, item kmsapi.BatchItem) (*kmsapi.BatchResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
 	defer cancel()
-	res, err := svc.Batch(ctx, []kmsapi.BatchItem{item})
+	return single(svc.Batch(ctx, []kmsapi.BatchItem{item}))
+}
+
+// single is the result of a batch of one.
+func single(res []kmsapi.BatchResult, err error) (*kmsapi.BatchResult, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errKeyService, err)
 	}

@@ -186,9 +186,6 @@ func (r *Root) attrOut(n *node, st *unix.Stat_t, out *fuse.Attr) {
 	case unix.S_IFREG:
 		if f := n.file.Load(); f != nil {
 			out.Size = uint64(f.shown.Load())
-			if st.Size == 0 {
-				out.Blocks = content.PageSize / 512 // its first page, yet to be written
-			}
 		} else if length, ok := r.geom.LengthFromSize(st.Size); ok {
 			out.Size = uint64(length)
 		} else if pages := st.Size / content.PageSize; pages > 0 {

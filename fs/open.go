@@ -9,6 +9,10 @@ import (
 	"kmsfs.dev/kmsfs/fs/internal/backing"
 )
 
+// openFlags of every file. Nobody else changes it: what the kernel has cached
+// of it is good. And closing it has nothing to write that could fail.
+const openFlags = fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH
+
 // Open implements fuse.RawFileSystem.
 func (r *Root) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	r.touch()
@@ -21,11 +25,7 @@ func (r *Root) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.
 		return status(err)
 	}
 	out.Fh = fh
-	// Nobody else changes the file: what the kernel has cached of it is good.
-	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
-	if in.Flags&unix.O_ACCMODE == unix.O_RDONLY {
-		out.OpenFlags |= fuse.FOPEN_NOFLUSH // closing it has nothing to write
-	}
+	out.OpenFlags = openFlags
 	return fuse.OK
 }
 
@@ -51,16 +51,6 @@ func (r *Root) openHandle(n *node, flags uint32) (uint64, error) {
 		r.server.InodeNotify(n.id, -1, 0)
 	}
 	return r.handles.add(&handle{node: n, file: f}), nil
-}
-
-// Flush implements fuse.RawFileSystem: close(2) of one descriptor.
-func (r *Root) Flush(_ <-chan struct{}, in *fuse.FlushIn) fuse.Status {
-	r.touch()
-	h := r.handles.get(in.Fh)
-	if h == nil || h.file == nil {
-		return fuse.OK
-	}
-	return status(h.file.flush())
 }
 
 // Release implements fuse.RawFileSystem: the last close of a handle.
@@ -90,9 +80,6 @@ func (r *Root) FsyncDir(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	}
 	if r.opts.ReadOnly {
 		return fuse.OK
-	}
-	if err := r.flushFresh(); err != nil {
-		return status(err)
 	}
 	return status(backing.Sync(h.list.FD()))
 }

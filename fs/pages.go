@@ -68,9 +68,6 @@ func (f *file) countWrites() error {
 		f.hdr.Epoch++
 		f.hdr.WriteCount = 0
 	}
-	if f.fresh {
-		return nil // the header has yet to be written
-	}
 	err := f.writeHeader()
 	if err == nil {
 		err = backing.Datasync(f.fd)

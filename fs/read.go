@@ -111,7 +111,7 @@ func (f *file) loadPage(buf []byte, p int64) error {
 		clear(buf[copy(buf[:size], f.tail.data):size])
 		return nil
 	}
-	if last, _ := f.r.geom.FinalPage(f.length); p > last || f.fresh {
+	if last, _ := f.r.geom.FinalPage(f.length); p > last {
 		clear(buf[:size])
 		return nil
 	}

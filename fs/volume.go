@@ -105,8 +105,6 @@ type Root struct {
 		since int64
 	}
 
-	fresh freshFiles
-
 	rewrap struct { // directories whose files' keys wait for a new wrapping
 		mu      sync.Mutex
 		dirs    []*node

@@ -76,7 +76,7 @@ func (f *file) writeLocked(data []byte, off int64) error {
 			start = oldLast
 		}
 	}
-	if f.hdrDirty && start > 0 && !f.fresh {
+	if f.hdrDirty && start > 0 {
 		if err := f.writeHeader(); err != nil {
 			return f.undoGrowth(oldLast, oldUsed, err)
 		}
@@ -151,9 +151,6 @@ func (f *file) writePages(data []byte, off, first, last, newLen int64) error {
 		}
 	}
 	if first == 0 {
-		if f.fresh {
-			f.hdr.Generation = f.r.settle.gen.Load()
-		}
 		if err := f.r.sealer.MarshalHeader(buf[:format.HeaderSize], f.hdr); err != nil {
 			return err
 		}
@@ -164,7 +161,6 @@ func (f *file) writePages(data []byte, off, first, last, newLen int64) error {
 		return err
 	}
 	if first == 0 {
-		f.written()
 		f.hdrDirty = false
 	}
 	// Only a partial last page will be asked for again soon.
@@ -180,15 +176,6 @@ func (f *file) writePages(data []byte, off, first, last, newLen int64) error {
 // error from a full disk leaves a sound file. It returns cause.
 func (f *file) undoGrowth(last int64, used int, cause error) error {
 	f.dropTail()
-	if f.fresh {
-		// A short write may have left pages behind; it is to be as if never
-		// written again.
-		f.hdr.Holes, f.size = nil, 0
-		if err := backing.Truncate(f.fd, 0); err != nil {
-			f.r.log.Error("could not undo the first write of a file", "ino", f.n.ino, "err", err)
-		}
-		return cause
-	}
 	f.cutHoles(last + 1)
 	page := getPages(1)
 	defer putPages(page)
@@ -231,7 +218,7 @@ func (f *file) unsettle(limit int64) error {
 	s, h := &f.r.settle, f.hdr
 	s.dirty.Store(true)
 	gen := s.gen.Load()
-	if f.fresh || h.Generation == gen && int64(h.Durable) <= limit {
+	if h.Generation == gen && int64(h.Durable) <= limit {
 		return nil
 	}
 	durable := int64(h.Durable)

@@ -184,9 +184,7 @@ func (r *Root) replaceXattrs(n *node, set format.XattrSet) error {
 		f.mu.Lock()
 		if !f.hdr.HasXattrs {
 			f.hdr.HasXattrs = true
-			if !f.fresh {
-				err = f.writeHeaderQuietly()
-			}
+			err = f.writeHeaderQuietly()
 		}
 		f.mu.Unlock()
 	}

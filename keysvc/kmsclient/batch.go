@@ -33,6 +33,33 @@ func (c *Client) Batch(ctx context.Context, items []kmsapi.BatchItem) ([]kmsapi.
 	return results, nil
 }
 
+// Begin is Batch in two halves: the service works on the items until the
+// function that Begin returns, which must be called once, waits for it.
+func (c *Client) Begin(ctx context.Context, items []kmsapi.BatchItem) func() ([]kmsapi.BatchResult, error) {
+	again := func() ([]kmsapi.BatchResult, error) { return c.Batch(ctx, items) }
+	if len(items) > laneItems {
+		return again
+	}
+	l, err := c.takeLane(ctx)
+	if err != nil || l == nil {
+		return again
+	}
+	if err := l.send(ctx, items); err != nil {
+		c.giveBack(l, err)
+		return again
+	}
+	return func() ([]kmsapi.BatchResult, error) {
+		results := make([]kmsapi.BatchResult, len(items))
+		err := l.receive(results)
+		c.giveBack(l, err)
+		if err != nil {
+			wipeResults(results)
+			return again()
+		}
+		return results, nil
+	}
+}
+
 func wipeResults(results []kmsapi.BatchResult) {
 	for i := range results {
 		secret.Wipe(results[i].Plaintext)

@@ -116,6 +116,13 @@ func (l *lane) close() {
 
 // roundTrip sends items and reads all of their results.
 func (l *lane) roundTrip(ctx context.Context, items []kmsapi.BatchItem, results []kmsapi.BatchResult) error {
+	if err := l.send(ctx, items); err != nil {
+		return err
+	}
+	return l.receive(results)
+}
+
+func (l *lane) send(ctx context.Context, items []kmsapi.BatchItem) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("key service: %w", err)
 	}
@@ -134,10 +141,15 @@ func (l *lane) roundTrip(ctx context.Context, items []kmsapi.BatchItem, results 
 	if _, err := l.file.Write(buf); err != nil {
 		return &lostError{err}
 	}
+	return nil
+}
+
+// receive reads the results of what was sent, all of them.
+func (l *lane) receive(results []kmsapi.BatchResult) error {
 	var seen [laneItems]bool
-	for range items {
+	for range results {
 		id, index, res, err := l.results.Read()
-		if err == nil && (id != l.next || index >= len(items) || seen[index]) {
+		if err == nil && (id != l.next || index >= len(results) || seen[index]) {
 			secret.Wipe(res.Plaintext)
 			err = frame.ErrFormat
 		}
