@@ -1,6 +1,8 @@
 package fs
 
 import (
+	"slices"
+
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
@@ -215,9 +217,26 @@ func (m *move) putEntry() {
 	}
 }
 
-// announce writes m's move record. Where that cannot be, a name record will
+// announce has a move record, or a name record, say that m's object may come to
+// be at its new name, in d. undo takes it back.
+func (r *Root) announce(m *move, d *dir) error {
+	if err := r.putSidecar(d, &m.to.stored); err != nil {
+		return err
+	}
+	r.announceMove(m)
+	if m.entry == nil {
+		return nil
+	}
+	undo, err := r.putNameEntry(d, &m.to.stored, m.entry)
+	if err == nil {
+		m.undos = append(m.undos, undo)
+	}
+	return err
+}
+
+// announceMove writes m's move record. Where that cannot be, a name record will
 // vouch for the object at its new name for good.
-func (r *Root) announce(m *move) {
+func (r *Root) announceMove(m *move) {
 	var o object
 	var id [16]byte
 	var standing uint64 // counter of the move record that accepts it where it is
@@ -283,22 +302,17 @@ func (r *Root) moveNames(moves []*move, flags uint) error {
 		if m != a {
 			d = from
 		}
-		if err := r.putSidecar(d, &m.to.stored); err != nil {
-			return err
-		}
-		r.announce(m)
-		if m.entry != nil {
-			undo, err := r.putNameEntry(d, &m.to.stored, m.entry)
-			if err != nil {
-				m.undo()
-				return err
-			}
-			m.undos = append(m.undos, undo)
+		if err = r.announce(m, d); err != nil {
+			break
 		}
 	}
-	if err := r.renameOver(from, to, a, replaces && flags == 0 && old.Mode&unix.S_IFMT == unix.S_IFDIR, flags); err != nil {
-		for _, m := range moves {
-			m.undo()
+	if err == nil {
+		err = r.renameOver(from, to, a, replaces && flags == 0 && old.Mode&unix.S_IFMT == unix.S_IFDIR, flags)
+	}
+	if err != nil {
+		undo(moves)
+		if !replaces {
+			r.dropSidecar(to, &a.to.stored)
 		}
 		return err
 	}
@@ -338,11 +352,13 @@ func (r *Root) moveNames(moves []*move, flags uint) error {
 	return nil
 }
 
-// undo takes back what was announced for a rename that failed: a record that
-// stayed would vouch for a move nobody made.
-func (m *move) undo() {
-	for _, undo := range m.undos {
-		_ = undo() // a leftover is swept by the crash check, or by fsck
+// undo takes back what was announced for a rename that failed, the last first:
+// a record that stayed would vouch for a move nobody made.
+func undo(moves []*move) {
+	for _, m := range slices.Backward(moves) {
+		for _, undo := range slices.Backward(m.undos) {
+			_ = undo() // a leftover is swept by the crash check, or by fsck
+		}
 	}
 }
 
