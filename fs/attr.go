@@ -63,6 +63,9 @@ func (o object) utimens(ts *[2]unix.Timespec) error {
 }
 
 func (o object) getXattr(attr string) ([]byte, error) {
+	if o.handle != 0 {
+		return backing.HandleGetXattr(o.handle, attr)
+	}
 	if o.name == "" {
 		return backing.FgetXattr(o.fd, attr)
 	}
@@ -120,16 +123,12 @@ func (r *Root) withObject(n *node, st *unix.Stat_t, do func(object) error) error
 	if len(n.names) > 0 {
 		return err
 	}
-	// Unlinked: an open file has its descriptor, a directory perhaps its
-	// handle; otherwise only what unlink saw is left.
-	if n.dir != nil && n.gone != nil { // taking it apart has changed its times
-		*st = *n.gone
-		return do(object{fd: -1})
-	}
+	// Unlinked: an open file has its descriptor, a directory its handle;
+	// otherwise only what unlink saw is left.
 	if n.dir != nil {
 		if d, e := r.acquire(n); e == nil {
 			defer r.release1(d)
-			o := object{dirfd: d.fd, name: "."}
+			o := object{fd: d.fd, handle: d.fd}
 			if e := o.stat(st); e != nil {
 				return e
 			}

@@ -21,6 +21,7 @@ type dir struct {
 	fd   int
 	uses int           // callers between acquire and release
 	elem *list.Element // place in the cache; nil while closed, or the root
+	kept bool          // removed: it could not be opened again
 
 	// Set before fd is first valid, then changed only under the tree lock.
 	known   bool
@@ -68,7 +69,7 @@ func (c *fdCache) put(d *dir, fd int) {
 	d.fd, d.uses, d.elem = fd, 1, c.lru.PushFront(d)
 	for e := c.lru.Back(); e != nil && c.lru.Len() > maxCachedDirs; {
 		old, prev := e.Value.(*dir), e.Prev()
-		if old.uses == 0 {
+		if old.uses == 0 && !old.kept {
 			c.closeLocked(old)
 		}
 		e = prev
@@ -84,10 +85,19 @@ func (c *fdCache) closeLocked(d *dir) {
 	}
 }
 
+// keep leaves the handle of a removed directory open until the kernel forgets
+// it: whoever has it open may go on reading and changing its attributes.
+func (c *fdCache) keep(d *dir) {
+	c.mu.Lock()
+	d.kept = true
+	c.mu.Unlock()
+}
+
 // drop closes the handle of a directory that is being forgotten.
 func (c *fdCache) drop(d *dir) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	d.kept = false
 	if d.fd >= 0 && d.uses == 0 {
 		c.closeLocked(d)
 	}
@@ -138,6 +148,17 @@ func (r *Root) acquire(n *node) (*dir, error) {
 	}
 	r.fds.put(d, fd)
 	return d, nil
+}
+
+// acquireKnown is acquire of a directory that is about to be removed, where the
+// kernel knows it: afterwards it could not be opened. Call done when it is gone.
+func (r *Root) acquireKnown(ino uint64) (done func()) {
+	if n := r.byIno[ino]; n != nil && n.isDir() {
+		if d, err := r.acquire(n); err == nil {
+			return func() { r.release1(d) }
+		}
+	}
+	return func() {}
 }
 
 // release1 ends one use of a directory's handle.

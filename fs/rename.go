@@ -297,6 +297,9 @@ func (r *Root) moveNames(moves []*move, flags uint) error {
 	case replaces && flags == 0 && old.Mode&unix.S_IFMT == unix.S_IFDIR && a.dir == nil:
 		return unix.EISDIR
 	}
+	if replaces {
+		defer r.acquireKnown(old.Ino)()
+	}
 	for _, m := range moves {
 		d := to
 		if m != a {

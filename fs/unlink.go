@@ -40,6 +40,7 @@ func (r *Root) removeName(parent *node, name string, remove func(d *dir, stored 
 	if err := backing.Stat(d.fd, stored.Name, &st); err != nil {
 		return err
 	}
+	defer r.acquireKnown(st.Ino)()
 	if err := remove(d, stored.Name, &st); err != nil {
 		return err
 	}
@@ -63,6 +64,9 @@ func (r *Root) nameGoneLocked(parent *node, stored string, st *unix.Stat_t) {
 		delete(r.byIno, n.ino)
 		st.Nlink = 0
 		n.gone = st
+		if n.isDir() {
+			r.fds.keep(n.dir)
+		}
 	}
 	r.dropNameLocked(n, parent, stored)
 }
@@ -112,8 +116,15 @@ func (r *Root) removeDir(d *dir, stored string) error {
 	if err := backing.Rename(d.fd, stored, d.fd, tmp, 0); err != nil {
 		return err
 	}
-	for _, entry := range own {
-		_ = backing.Unlink(fd, entry)
+	// Whoever has it open sees none of this.
+	_ = r.keepTimes(fd, func() error {
+		for _, entry := range own {
+			_ = backing.Unlink(fd, entry)
+		}
+		return nil
+	})
+	if locked {
+		_ = backing.HandleChmod(fd, st.Mode&0o7777)
 	}
 	if err := backing.Rmdir(d.fd, tmp); err != nil {
 		r.log.Warn("could not take apart a removed directory", "ciphertext", tmp, "err", err)

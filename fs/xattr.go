@@ -173,6 +173,9 @@ func (r *Root) replaceXattrs(n *node, set format.XattrSet) error {
 		}
 		defer r.release1(d)
 		d.xattrs = true
+		if n.gone != nil {
+			return nil // removed, and its record with it
+		}
 		return r.writeDirRecord(n, d)
 	})
 	if err == nil && f != nil && !f.hdr.HasXattrs {

@@ -23,6 +23,11 @@ func FgetXattr(fd int, attr string) ([]byte, error) {
 	return readXattr(func(buf []byte) (int, error) { return unix.Fgetxattr(fd, attr, buf) })
 }
 
+// HandleGetXattr is GetXattr of the object behind an O_PATH handle.
+func HandleGetXattr(handle int, attr string) ([]byte, error) {
+	return readXattr(func(buf []byte) (int, error) { return unix.Getxattr(procFD(handle), attr, buf) })
+}
+
 func readXattr(get func([]byte) (int, error)) ([]byte, error) {
 	buf := make([]byte, 1024)
 	for {
