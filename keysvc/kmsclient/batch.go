@@ -77,6 +77,9 @@ func (c *Client) part(ctx context.Context, items []kmsapi.BatchItem, results []k
 		if err != nil {
 			wipeResults(results[:n])
 		}
+		if errors.Is(err, frame.ErrFormat) {
+			return c.foreign(err)
+		}
 		return err
 	})
 	return n, err
@@ -123,6 +126,16 @@ type lostError struct{ err error }
 
 func (e *lostError) Error() string { return "the key service went away: " + e.err.Error() }
 func (e *lostError) Unwrap() error { return e.err }
+
+// broken is the error of a connection on which err ended the reading of
+// results. It was lost, unless the peer made no sense: the next time it would
+// make none either.
+func broken(err error) error {
+	if errors.Is(err, frame.ErrFormat) {
+		return err
+	}
+	return &lostError{err}
+}
 
 // softRequest is where a request ends and the next one begins: the service
 // refuses frames over frame.MaxRequest.

@@ -56,10 +56,10 @@ func (c *Client) batchConn(ctx context.Context) (*batchConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := upgrade(ctx, conn)
+	r, err := c.upgrade(ctx, conn)
 	if err != nil {
 		conn.Close()
-		return nil, &lostError{err}
+		return nil, err
 	}
 	b := &batchConn{conn: conn, pending: map[uint64]*pending{}}
 	results, err := frame.NewReader(r)
@@ -73,7 +73,7 @@ func (c *Client) batchConn(ctx context.Context) (*batchConn, error) {
 }
 
 // upgrade asks for the batch protocol and returns what to read results from.
-func upgrade(ctx context.Context, conn net.Conn) (io.Reader, error) {
+func (c *Client) upgrade(ctx context.Context, conn net.Conn) (io.Reader, error) {
 	deadline := time.Now().Add(upgradeTimeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
@@ -88,17 +88,20 @@ func upgrade(ctx context.Context, conn net.Conn) (io.Reader, error) {
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", kmsapi.BatchUpgrade)
 	if err := req.Write(conn); err != nil {
-		return nil, err
+		return nil, &lostError{err}
 	}
 	// Nothing follows the answer before our first request, so this reader
 	// takes nothing that the results' locked buffer should have.
 	r := bufio.NewReader(conn)
+	if _, err := r.Peek(1); err != nil {
+		return nil, &lostError{err} // a service that leaves says nothing
+	}
 	resp, err := http.ReadResponse(r, req)
 	if err != nil {
-		return nil, err
+		return nil, c.foreign(err)
 	}
 	if resp.StatusCode != http.StatusSwitchingProtocols || r.Buffered() != 0 {
-		return nil, fmt.Errorf("the key service answers %s to %s: is it another version?", resp.Status, kmsapi.BatchUpgrade)
+		return nil, c.foreign(fmt.Errorf("%s to %s", resp.Status, kmsapi.BatchUpgrade))
 	}
 	return conn, conn.SetDeadline(time.Time{})
 }
@@ -197,7 +200,7 @@ func (b *batchConn) readLoop(r *frame.Reader) {
 			err = b.deliver(id, index, res)
 		}
 		if err != nil {
-			b.close(&lostError{err})
+			b.close(broken(err))
 			return
 		}
 	}

@@ -19,7 +19,10 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"kmsfs.dev/kmsfs/internal/secret"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
@@ -48,6 +51,7 @@ type Client struct {
 	defaultState bool     // StateDir and Socket are the defaults
 	unitDirs     []string // where systemd's units are
 	http         *http.Client
+	peer         atomic.Pointer[unix.Ucred] // who answered last, for errors
 
 	mu        sync.Mutex // guards what follows; held while a connection is made
 	batch     *batchConn // nil before the first batch and after a failure

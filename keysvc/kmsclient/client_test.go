@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -391,42 +392,83 @@ func TestImpostor(t *testing.T) {
 	conn.Close()
 }
 
-// TestStrangeServer answers what no key service does.
-func TestStrangeServer(t *testing.T) {
-	dir := stateDir(t)
-	socket := filepath.Join(dir, "keysvc.sock")
+// strangeServer answers one message with each of answers and then falls
+// silent. It returns how often it was asked.
+func strangeServer(t *testing.T, socket string, answers ...string) *atomic.Int32 {
+	t.Helper()
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	var answer sync.Map
+	t.Cleanup(func() { l.Close() })
+	var asked atomic.Int32
 	go func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
+			asked.Add(1)
 			go func() {
 				defer c.Close()
 				buf := make([]byte, 4096)
-				if _, err := c.Read(buf); err != nil {
-					return
+				for _, a := range answers {
+					if _, err := c.Read(buf); err != nil {
+						return
+					}
+					fmt.Fprint(c, a)
 				}
-				a, _ := answer.Load("now")
-				fmt.Fprint(c, a)
 				c.Read(buf)
 			}()
 		}
 	}()
-	for _, a := range []string{"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "SSH-2.0-x\r\n", "", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: kmsfs-batch/1\r\n\r\nXXXX"} {
-		answer.Store("now", a)
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		if _, err := Connect(ctx, Options{StateDir: dir}); err == nil {
-			t.Errorf("%q is taken for a key service", a)
+	return &asked
+}
+
+// TestStrangeServer answers what no key service does. It is asked once, and
+// the error names it, so that one knows what to stop.
+func TestStrangeServer(t *testing.T) {
+	const upgraded = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: kmsfs-batch/1\r\n\r\n"
+	for name, answers := range map[string][]string{
+		"not found":     {"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"},
+		"no upgrade":    {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"},
+		"SSH":           {"SSH-2.0-x\r\n"},
+		"talks at once": {upgraded + "XXXX"},
+		"no frames":     {upgraded, strings.Repeat("\xff", 64)},
+	} {
+		for _, n := range []int{1, laneItems + 1} { // by a lane, and by the other connection
+			t.Run(fmt.Sprintf("%s/%d", name, n), func(t *testing.T) {
+				dir := stateDir(t)
+				socket := filepath.Join(dir, "keysvc.sock")
+				asked := strangeServer(t, socket, answers...)
+				items := make([]kmsapi.BatchItem, n)
+				for i := range items {
+					items[i].Op = kmsapi.OpDecrypt
+				}
+				c, err := Connect(t.Context(), Options{StateDir: dir})
+				if err == nil {
+					defer c.Close()
+					asked.Store(0)
+					_, err = c.Batch(t.Context(), items)
+				}
+				if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("process %d of uid %d answers on %s,", os.Getpid(), os.Getuid(), socket)) {
+					t.Errorf("the error does not name it: %v", err)
+				}
+				if n := asked.Load(); n > 1 {
+					t.Errorf("it was asked %d times", n)
+				}
+			})
 		}
-		cancel()
 	}
+	t.Run("silence", func(t *testing.T) { // the service may be busy
+		dir := stateDir(t)
+		strangeServer(t, filepath.Join(dir, "keysvc.sock"))
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		if _, err := Connect(ctx, Options{StateDir: dir}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+	})
 }
 
 func TestSocketPath(t *testing.T) {

@@ -69,7 +69,14 @@ func (c *Client) checkPeer(conn *net.UnixConn) error {
 	if cred.Uid != 0 && cred.Uid != want {
 		return fmt.Errorf("%w: %s is served by uid %d, not by uid %d or root", ErrImpostor, c.socket, cred.Uid, want)
 	}
+	c.peer.Store(cred)
 	return nil
+}
+
+// foreign is the error for a peer that answered, but not as the service does.
+func (c *Client) foreign(cause error) error {
+	peer := c.peer.Load()
+	return fmt.Errorf("process %d of uid %d answers on %s, but not as a key service of this version does: stop what listens there, or give another --state-dir: %w", peer.Pid, peer.Uid, c.socket, cause)
 }
 
 // ownerOf is the owner of a state directory; of one that does not exist yet,

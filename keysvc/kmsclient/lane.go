@@ -70,8 +70,8 @@ func (c *Client) newLane(ctx context.Context) (*lane, error) {
 		return nil, err
 	}
 	defer conn.Close() // the file has a descriptor of its own
-	if _, err := upgrade(ctx, conn); err != nil {
-		return nil, &lostError{err}
+	if _, err := c.upgrade(ctx, conn); err != nil {
+		return nil, err
 	}
 	unixConn, ok := conn.(*net.UnixConn)
 	if !ok {
@@ -154,7 +154,7 @@ func (l *lane) receive(results []kmsapi.BatchResult) error {
 			err = frame.ErrFormat
 		}
 		if err != nil {
-			return &lostError{err}
+			return broken(err)
 		}
 		results[index], seen[index] = res, true
 	}
