@@ -1,8 +1,6 @@
 package fs
 
 import (
-	"errors"
-
 	"golang.org/x/sys/unix"
 
 	"kmsfs.dev/kmsfs/fs/internal/format"
@@ -56,15 +54,12 @@ func (r *Root) setAccessACL(n *node, data []byte, killSGID bool) error {
 	return setMode()
 }
 
-// errUnchanged ends a change of attributes that turned out not to be one.
-var errUnchanged = errors.New("unchanged")
-
 // chmodACL makes an access ACL, if there is one, follow a new mode.
 func (r *Root) chmodACL(n *node, mode uint32) error {
 	if n.kind == unix.S_IFLNK {
 		return nil
 	}
-	err := r.changeXattrs(n, func(set format.XattrSet) (format.XattrSet, error) {
+	return r.changeXattrs(n, func(set format.XattrSet) (format.XattrSet, error) {
 		data, ok := set.Get(accessACL)
 		if !ok {
 			return nil, errUnchanged
@@ -75,10 +70,6 @@ func (r *Root) chmodACL(n *node, mode uint32) error {
 		}
 		return set.With(accessACL, posixacl.Chmod(acl, mode).Marshal()), nil
 	})
-	if err == errUnchanged {
-		return nil
-	}
-	return err
 }
 
 // inheritACL applies the parent's default ACL, or else the umask, to the mode

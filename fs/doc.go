@@ -19,7 +19,7 @@
 // attribute of the object, covers the time of a rename. The generation tells which files a crash may have left
 // unsettled (barrier.go).
 //
-// Locks, in the order they are taken: node.mu, Root.tree, dir.mu, fdCache.mu,
-// file.mu, Root.barrier. Neither the tree lock nor file.mu is ever held across
-// a call to the key service.
+// Locks, in the order they are taken: node.mu, node.xattrMu, Root.tree, dir.mu,
+// fdCache.mu, file.mu, Root.barrier. None but node.mu is ever held across a call
+// to the key service.
 package fs

@@ -31,7 +31,8 @@ type node struct {
 	// linking, extended attributes.
 	mu          sync.Mutex
 	file        atomic.Pointer[file] // open state of a regular file, or nil; set under mu
-	xattrs      *format.XattrSet     // cached once read; guarded by mu
+	xattrMu     sync.Mutex           // who reads attributes does not wait for mu, and so for the key service
+	xattrs      *format.XattrSet     // cached once read; guarded by xattrMu, as is what is stored of them
 	checked     atomic.Bool          // after a crash: its size is the right one
 	holeChanges atomic.Int64         // counts what made pages of a regular file absent
 	gone        *unix.Stat_t         // what the last name's unlink saw, for a late GETATTR; guarded by Root.tree

@@ -46,7 +46,7 @@ func checkXattr(name string) error {
 	return unix.EOPNOTSUPP
 }
 
-// loadXattrs returns n's attributes. Holds: n.mu.
+// loadXattrs returns n's attributes. Holds: n.xattrMu.
 func (r *Root) loadXattrs(n *node) (format.XattrSet, error) {
 	if n.xattrs != nil {
 		return *n.xattrs, nil
@@ -86,7 +86,7 @@ func xattrName(n *node) string {
 }
 
 // xattrOwner finds the ID that n's attributes are sealed for, and whether
-// there are any. Holds: n.mu, tree.
+// there are any. Holds: n.xattrMu, tree.
 func (r *Root) xattrOwner(n *node, o object) (id [16]byte, promised bool, err error) {
 	switch {
 	case n.isDir():
@@ -97,19 +97,22 @@ func (r *Root) xattrOwner(n *node, o object) (id [16]byte, promised bool, err er
 		defer r.release1(d)
 		return d.id, d.xattrs, nil
 	case n.isRegular():
-		if f := n.file.Load(); f != nil {
-			f.mu.RLock()
-			defer f.mu.RUnlock()
-			return f.hdr.FileID, f.hdr.HasXattrs, nil
+		f := n.file.Load()
+		if f == nil {
+			h, err := r.peekHeader(o)
+			if err == nil {
+				return h.FileID, h.HasXattrs, nil
+			}
+			if f = n.file.Load(); f == nil { // else it was opened, and is perhaps being written
+				if errors.Is(err, format.ErrNeverWritten) {
+					err = nil // there is nothing to be promised
+				}
+				return id, false, err
+			}
 		}
-		h, err := r.peekHeader(o)
-		if errors.Is(err, format.ErrNeverWritten) {
-			return id, false, nil // there is nothing to be promised
-		}
-		if err != nil {
-			return id, false, err
-		}
-		return h.FileID, h.HasXattrs, nil
+		f.mu.RLock()
+		defer f.mu.RUnlock()
+		return f.hdr.FileID, f.hdr.HasXattrs, nil
 	}
 	if len(n.names) == 0 {
 		return id, false, unix.ESTALE
@@ -121,23 +124,44 @@ func (r *Root) xattrOwner(n *node, o object) (id [16]byte, promised bool, err er
 	return e.ID, true, nil
 }
 
-// changeXattrs replaces n's attributes by what change makes of them.
+// errUnchanged ends a change of attributes that turned out not to be one.
+var errUnchanged = errors.New("unchanged")
+
+// changeXattrs replaces n's attributes by what change makes of them. It asks
+// change twice: mostly there is nothing to be done, and n.mu not needed.
 func (r *Root) changeXattrs(n *node, change func(format.XattrSet) (format.XattrSet, error)) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	set, err := r.loadXattrs(n)
-	if err != nil {
-		return err
+	set, err := r.xattrsOf(n)
+	if err == nil {
+		_, err = change(set)
 	}
-	next, err := change(set)
-	if err != nil {
-		return err
+	if err == nil {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.xattrMu.Lock()
+		defer n.xattrMu.Unlock()
+		set, err = r.loadXattrs(n)
 	}
-	return r.replaceXattrs(n, next)
+	if err == nil {
+		set, err = change(set)
+	}
+	if err == nil {
+		err = r.replaceXattrs(n, set)
+	}
+	if err == errUnchanged {
+		return nil
+	}
+	return err
+}
+
+// xattrsOf is loadXattrs for those who only read.
+func (r *Root) xattrsOf(n *node) (format.XattrSet, error) {
+	n.xattrMu.Lock()
+	defer n.xattrMu.Unlock()
+	return r.loadXattrs(n)
 }
 
 // replaceXattrs stores a set: the attribute first, then, if it is the first
-// one, the flag that promises it. Holds: n.mu.
+// one, the flag that promises it. Holds: n.mu, n.xattrMu.
 func (r *Root) replaceXattrs(n *node, set format.XattrSet) error {
 	var f *file
 	if n.isRegular() {
@@ -230,15 +254,15 @@ func (r *Root) GetXAttr(_ <-chan struct{}, header *fuse.InHeader, attr string, d
 }
 
 func (r *Root) xattr(n *node, attr string) ([]byte, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	if attr == InfoXattr {
+		n.mu.Lock()
+		defer n.mu.Unlock()
 		return r.info(n)
 	}
 	if err := checkXattr(attr); err != nil {
 		return nil, err
 	}
-	set, err := r.loadXattrs(n)
+	set, err := r.xattrsOf(n)
 	if err != nil {
 		return nil, err
 	}
@@ -256,9 +280,7 @@ func (r *Root) ListXAttr(_ <-chan struct{}, header *fuse.InHeader, dest []byte) 
 	if n == nil {
 		return 0, fuse.Status(unix.ESTALE)
 	}
-	n.mu.Lock()
-	set, err := r.loadXattrs(n)
-	n.mu.Unlock()
+	set, err := r.xattrsOf(n)
 	if err != nil {
 		return 0, status(err)
 	}
@@ -335,7 +357,7 @@ func (r *Root) RemoveXAttr(_ <-chan struct{}, header *fuse.InHeader, attr string
 
 // removeXattr removes an attribute. An ACL that is not there is removed already.
 func (r *Root) removeXattr(n *node, attr string) error {
-	err := r.changeXattrs(n, func(set format.XattrSet) (format.XattrSet, error) {
+	return r.changeXattrs(n, func(set format.XattrSet) (format.XattrSet, error) {
 		if _, ok := set.Get(attr); ok {
 			return set.Without(attr), nil
 		}
@@ -344,10 +366,6 @@ func (r *Root) removeXattr(n *node, attr string) error {
 		}
 		return nil, unix.ENODATA
 	})
-	if err == errUnchanged {
-		return nil
-	}
-	return err
 }
 
 // dropCapability removes a file's capabilities before its content changes, as
@@ -364,15 +382,6 @@ func (r *Root) dropCapability(f *file) error {
 }
 
 func (r *Root) removeCapability(n *node) error {
-	n.mu.Lock()
-	set, err := r.loadXattrs(n)
-	n.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	if _, ok := set.Get(capability); !ok {
-		return nil
-	}
 	if err := r.removeXattr(n, capability); err != unix.ENODATA {
 		return err
 	}
