@@ -150,17 +150,6 @@ func (r *Root) acquire(n *node) (*dir, error) {
 	return d, nil
 }
 
-// acquireKnown is acquire of a directory that is about to be removed, where the
-// kernel knows it: afterwards it could not be opened. Call done when it is gone.
-func (r *Root) acquireKnown(ino uint64) (done func()) {
-	if n := r.byIno[ino]; n != nil && n.isDir() {
-		if d, err := r.acquire(n); err == nil {
-			return func() { r.release1(d) }
-		}
-	}
-	return func() {}
-}
-
 // release1 ends one use of a directory's handle.
 func (r *Root) release1(d *dir) {
 	r.fds.mu.Lock()

@@ -210,6 +210,15 @@ func (r *Root) Readlink(_ <-chan struct{}, header *fuse.InHeader) ([]byte, fuse.
 	}
 	r.tree.RLock()
 	defer r.tree.RUnlock()
+	target, err := r.readTarget(n)
+	return []byte(target), status(err)
+}
+
+// readTarget reads a symlink's target by any of its names. Holds: tree, shared.
+func (r *Root) readTarget(n *node) (string, error) {
+	if len(n.names) == 0 && n.target != "" {
+		return n.target, nil
+	}
 	err := error(unix.ESTALE)
 	for i := range n.names {
 		d, e := r.acquire(n.names[i].parent)
@@ -220,11 +229,11 @@ func (r *Root) Readlink(_ <-chan struct{}, header *fuse.InHeader) ([]byte, fuse.
 		link, e := r.readSymlink(d, &n.names[i])
 		r.release1(d)
 		if e == nil {
-			return []byte(link.Target), fuse.OK
+			return link.Target, nil
 		}
 		err = e
 	}
-	return nil, status(err)
+	return "", err
 }
 
 // readSymlink reads and verifies the symlink at ref. Holds: tree, shared.

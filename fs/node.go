@@ -36,6 +36,7 @@ type node struct {
 	checked     atomic.Bool          // after a crash: its size is the right one
 	holeChanges atomic.Int64         // counts what made pages of a regular file absent
 	gone        *unix.Stat_t         // what the last name's unlink saw, for a late GETATTR; guarded by Root.tree
+	target      string               // a removed symlink's, for a late READLINK; guarded by Root.tree
 }
 
 // nameRef is one place of a node in the tree.

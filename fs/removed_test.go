@@ -109,3 +109,38 @@ func useRemoved(t *testing.T, dir string, flags int, attrs bool, remove func(str
 	say("chmod", unix.Chmod(self, 0))
 	return strings.ReplaceAll(b.String(), self, "")
 }
+
+// TestRemovedSymlink: whoever has walked to a symlink reads its target, though
+// it was removed or replaced meanwhile.
+func TestRemovedSymlink(t *testing.T) {
+	v := fstest.New(t)
+	for name, remove := range map[string]func(link string) error{
+		"removed": os.Remove,
+		"replaced": func(link string) error {
+			if err := os.WriteFile(link+"2", nil, 0o644); err != nil {
+				return err
+			}
+			return os.Rename(link+"2", link)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			link := filepath.Join(v.Mnt, name)
+			if err := os.Symlink("where it leads", link); err != nil {
+				t.Fatal(err)
+			}
+			fd, err := unix.Open(link, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(fd)
+			if err := remove(link); err != nil {
+				t.Fatal(err)
+			}
+			buf := make([]byte, 100)
+			n, err := unix.Readlinkat(fd, "", buf)
+			if got := string(buf[:max(n, 0)]); err != nil || got != "where it leads" {
+				t.Errorf("read %q, %v", got, err)
+			}
+		})
+	}
+}

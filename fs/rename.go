@@ -298,7 +298,7 @@ func (r *Root) moveNames(moves []*move, flags uint) error {
 		return unix.EISDIR
 	}
 	if replaces {
-		defer r.acquireKnown(old.Ino)()
+		defer r.keepKnown(&old)()
 	}
 	for _, m := range moves {
 		d := to

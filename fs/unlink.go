@@ -40,7 +40,7 @@ func (r *Root) removeName(parent *node, name string, remove func(d *dir, stored 
 	if err := backing.Stat(d.fd, stored.Name, &st); err != nil {
 		return err
 	}
-	defer r.acquireKnown(st.Ino)()
+	defer r.keepKnown(&st)()
 	if err := remove(d, stored.Name, &st); err != nil {
 		return err
 	}
@@ -49,6 +49,25 @@ func (r *Root) removeName(parent *node, name string, remove func(d *dir, stored 
 	r.nameGoneLocked(parent, stored.Name, &st)
 	r.settle.dirty.Store(true)
 	return nil
+}
+
+// keepKnown keeps what of an object cannot be had any more once its last name
+// is removed, where the kernel knows the object and so may ask for it: a
+// directory's handle, a symlink's target. Call done when the name is gone.
+// Holds: tree.
+func (r *Root) keepKnown(st *unix.Stat_t) (done func()) {
+	n := r.byIno[st.Ino]
+	if n != nil && n.isDir() {
+		if d, err := r.acquire(n); err == nil {
+			return func() { r.release1(d) }
+		}
+	}
+	if n != nil && n.kind == unix.S_IFLNK && st.Nlink <= 1 && len(n.names) > 0 {
+		if target, err := r.readTarget(n); err == nil {
+			n.target = target
+		}
+	}
+	return func() {}
 }
 
 // nameGoneLocked updates the tree after an object lost a name. st is what it
