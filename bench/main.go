@@ -163,9 +163,11 @@ func runScale(ctx context.Context, o options, sc scale, out io.Writer) (err erro
 	bases := slices.DeleteFunc(slices.Clone(o.bases), func(name string) bool {
 		return !slices.ContainsFunc(chosen, func(s system) bool { return s.name == name })
 	})
-	for i := range o.rounds {
-		if err := b.round(ctx, i); err != nil {
-			return err
+	for _, last := range []bool{false, true} {
+		for i := range o.rounds {
+			if err := b.round(ctx, i, last); err != nil {
+				return err
+			}
 		}
 	}
 	return b.report(out, o, m, bases)

@@ -33,10 +33,14 @@ type key struct{ workload, system string }
 
 // round runs every workload on every site in turn: neighbours in time are
 // what is compared. Each round starts with another site, so that none is
-// always the one that finds the disk busy.
-func (b *bench) round(ctx context.Context, number int) error {
+// always the one that finds the disk busy. Workloads that are to be the last
+// have rounds of their own.
+func (b *bench) round(ctx context.Context, number int, last bool) error {
 	chunk := newChunk()
 	for _, w := range b.workloads {
+		if w.last != last {
+			continue
+		}
 		for i := range b.sites {
 			s := b.sites[(i+number)%len(b.sites)]
 			if b.broken[s] != nil {
@@ -45,6 +49,7 @@ func (b *bench) round(ctx context.Context, number int) error {
 			j := &job{
 				site:  s,
 				ctx:   ctx,
+				round: number,
 				scale: b.scale,
 				tree:  b.tree,
 				chunk: chunk,

@@ -28,6 +28,7 @@ type site struct {
 	daemons map[int]bool    // processes of this filesystem, alive or dead
 	cmds    []chan struct{} // closed when a launched command was waited for
 	have    map[string]bool // the files that workloads left for others
+	renamed int             // how often the directory of many files was
 
 	keepCaches bool // dropping the kernel's caches is refused here
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
 )
 
@@ -136,13 +137,14 @@ func (j *job) appendSmall() error {
 }
 
 func (j *job) createSynced() error {
-	if err := os.Mkdir(j.path("synced"), 0o755); err != nil {
+	dir := fmt.Sprintf("synced-%d", j.round)
+	if err := os.Mkdir(j.path(dir), 0o755); err != nil {
 		return err
 	}
-	return j.createFiles("synced", j.scale.FsyncFiles, (*os.File).Sync)
+	return j.createFiles(dir, j.scale.FsyncFiles, (*os.File).Sync)
 }
 
-// createFiles makes n files of 4 KiB.
+// createFiles makes n files of 4 KiB in dir, a directory of the site.
 func (j *job) createFiles(dir string, n int, finish func(*os.File) error) error {
 	block := j.chunk[:randBlock]
 	for i := range n {
@@ -150,7 +152,7 @@ func (j *job) createFiles(dir string, n int, finish func(*os.File) error) error 
 			return err
 		}
 		stamp(block, i)
-		err := j.withFile(dir+"/"+fileName(i), os.O_CREATE|os.O_EXCL|os.O_WRONLY, func(f *os.File) error {
+		err := j.withFile(filepath.Join(dir, fileName(i)), os.O_CREATE|os.O_EXCL|os.O_WRONLY, func(f *os.File) error {
 			if _, err := f.Write(block); err != nil {
 				return err
 			}

@@ -19,23 +19,32 @@ func (j *job) warmArchive() error {
 	return err
 }
 
+// treePath is where this round's source tree is unpacked.
+func (j *job) treePath() string { return j.path(fmt.Sprintf("tree-%d", j.round)) }
+
 func (j *job) unpack() error {
-	if err := os.Mkdir(j.path("tree"), 0o755); err != nil {
+	if err := os.Mkdir(j.treePath(), 0o755); err != nil {
 		return err
 	}
-	err := j.tool("tar", "-xf", j.tree.archive, "-C", j.path("tree"))
-	j.have["tree"] = err == nil
-	return err
+	return j.tool("tar", "-xf", j.tree.archive, "-C", j.treePath())
 }
 
-func (j *job) list() error { return j.tool("ls", "-lR", j.path("tree")) }
+// needTree unpacks the tree, unless an earlier workload has.
+func (j *job) needTree() error {
+	if _, err := os.Lstat(j.treePath()); err == nil {
+		return nil
+	}
+	return j.unpack()
+}
+
+func (j *job) list() error { return j.tool("ls", "-lR", j.treePath()) }
 
 // readTree reads every file as grep -r would: directory by directory, each
 // file from its first byte to its last.
 func (j *job) readTree() error {
 	var files int
 	var total int64
-	err := filepath.WalkDir(j.path("tree"), func(name string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(j.treePath(), func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -74,57 +83,39 @@ func (j *job) readFile(name string) (n int64, err error) {
 	}
 }
 
-// The renamed directory has one of these two names, whichever it was renamed to.
-var manyNames = [2]string{"many-a", "many-b"}
+// manyName is what the directory of many files is called after n renames.
+func manyName(n int) string { return fmt.Sprintf("many-%d", n) }
 
 func (j *job) fillMany() error {
-	if err := os.Mkdir(j.path(manyNames[0]), 0o755); err != nil {
+	dir := manyName(j.renamed)
+	if err := os.Mkdir(j.path(dir), 0o755); err != nil {
 		return err
 	}
-	err := j.createFiles(manyNames[0], j.scale.RenameFiles, func(*os.File) error { return nil })
+	err := j.createFiles(dir, j.scale.RenameFiles, func(*os.File) error { return nil })
 	j.have["many"] = err == nil
 	return err
 }
 
-// manyAt tells which name the directory has now.
-func (j *job) manyAt() (now, other string, err error) {
-	for i, name := range manyNames {
-		if _, err := os.Lstat(j.path(name)); err == nil {
-			return j.path(name), j.path(manyNames[1-i]), nil
-		}
-	}
-	return "", "", fmt.Errorf("neither %s nor %s is there", manyNames[0], manyNames[1])
-}
-
 func (j *job) renameManyOnce() error {
-	now, other, err := j.manyAt()
-	if err != nil {
-		return err
+	err := os.Rename(j.path(manyName(j.renamed)), j.path(manyName(j.renamed+1)))
+	if err == nil {
+		j.renamed++
 	}
-	return os.Rename(now, other)
+	return err
 }
 
 func (j *job) renameMany() error {
-	now, other, err := j.manyAt()
-	if err != nil {
-		return err
-	}
 	for range renames {
-		if err := os.Rename(now, other); err != nil {
+		if err := j.renameManyOnce(); err != nil {
 			return err
 		}
-		now, other = other, now
 	}
 	return nil
 }
 
 func (j *job) readMany() error {
-	now, _, err := j.manyAt()
-	if err != nil {
-		return err
-	}
 	for i := range j.scale.RenameFiles {
-		n, err := j.readFile(filepath.Join(now, fileName(i)))
+		n, err := j.readFile(filepath.Join(j.path(manyName(j.renamed)), fileName(i)))
 		if err != nil {
 			return err
 		}
