@@ -18,7 +18,7 @@ const (
 	seqChunk   = 1 << 20
 	randBlock  = 4096
 	appendSize = 100
-	renames    = 100 // renames that one measurement averages
+	renames    = 1000 // renames that one measurement averages
 )
 
 var scales = []scale{

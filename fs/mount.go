@@ -71,6 +71,9 @@ func (r *Root) Mount(mountpoint string, o MountOptions) error {
 			fuse.CAP_HANDLE_KILLPRIV_V2 | // no GETXATTR before each write
 			fuse.CAP_SETXATTR_EXT |
 			fuse.CAP_READDIRPLUS_AUTO,
+		// What is read comes from memory, not from a file that could be spliced;
+		// go-fuse tries all the same, through a pipe that wakes the poller.
+		DisableSplice: true,
 		// File locks are the kernel's: there is no other host to agree with.
 		EnableLocks:  false,
 		Debug:        o.Debug,
