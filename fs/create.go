@@ -236,6 +236,7 @@ func (r *Root) bornLocked(parent *node, name string, stored names.Stored, st *un
 func (r *Root) adoptFile(n *node, f *file, ref *nameRef) {
 	f.n, f.at = n, *ref
 	n.file.Store(f)
+	n.cached.Store(true) // as it is written
 	r.settle.dirty.Store(true)
 }
 

@@ -34,6 +34,7 @@ type node struct {
 	xattrMu     sync.Mutex           // who reads attributes does not wait for mu, and so for the key service
 	xattrs      *format.XattrSet     // cached once read; guarded by xattrMu, as is what is stored of them
 	checked     atomic.Bool          // after a crash: its size is the right one
+	cached      atomic.Bool          // a regular file: the kernel has been given its content
 	holeChanges atomic.Int64         // counts what made pages of a regular file absent
 	gone        *unix.Stat_t         // what the last name's unlink saw, for a late GETATTR; guarded by Root.tree
 	target      string               // a removed symlink's, for a late READLINK; guarded by Root.tree

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kmsfs.dev/kmsfs/fs/internal/backing"
+	"kmsfs.dev/kmsfs/fs/internal/content"
 )
 
 // openFlags of every file. Nobody else changes it: what the kernel has cached
@@ -45,12 +46,34 @@ func (r *Root) openHandle(n *node, flags uint32) (uint64, error) {
 	resized := f.resized
 	f.resized = false
 	f.mu.Unlock()
+	if flags&unix.O_ACCMODE != unix.O_WRONLY && flags&(unix.O_TRUNC|unix.O_DIRECT) == 0 {
+		r.prefill(n, f)
+	}
 	if resized {
 		// The kernel asks for the attributes anew before it answers a read or
 		// a stat; a negative offset leaves its pages alone.
 		r.server.InodeNotify(n.id, -1, 0)
 	}
 	return r.handles.add(&handle{node: n, file: f}), nil
+}
+
+// prefillMax is the length, in bytes, up to which a file is given to the kernel
+// as a whole when it is opened.
+const prefillMax = 32 << 10
+
+// prefill puts the content of a small file into the kernel's cache when it is
+// opened for the first time: it is about to be read, and that costs a round
+// trip. Whoever asks READ instead gets the same.
+func (r *Root) prefill(n *node, f *file) {
+	length := f.shown.Load()
+	if length == 0 || length > prefillMax || n.cached.Swap(true) {
+		return
+	}
+	buf := getPages(prefillMax / content.PageSize)
+	defer putPages(buf)
+	if got, err := f.readAt(buf[:length], 0); err == nil && int64(got) == length {
+		r.server.InodeNotifyStoreCache(n.id, 0, buf[:length])
+	}
 }
 
 // Release implements fuse.RawFileSystem: the last close of a handle.
