@@ -193,9 +193,7 @@ func (r *Root) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut)
 	}
 	var err error
 	if h != nil && h.file != nil {
-		h.file.mu.RLock()
-		err = backing.Fstat(h.file.fd, &st)
-		h.file.mu.RUnlock()
+		err = h.file.withFD(func(fd int) error { return backing.Fstat(fd, &st) })
 	} else {
 		err = r.withObject(n, &st, func(object) error { return nil })
 	}
@@ -241,8 +239,7 @@ func (r *Root) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut)
 	// but clears setuid bits like any other.
 	const attrs = fuse.FATTR_MODE | fuse.FATTR_UID | fuse.FATTR_GID | fuse.FATTR_SIZE | fuse.FATTR_ATIME | fuse.FATTR_MTIME
 	var st unix.Stat_t
-	err := r.changeObject(n, &st, func(o object) error {
-		changed := false
+	change := func(o object) error {
 		if setUID || setGID || in.Valid&attrs == 0 {
 			u, g := -1, -1
 			if setUID {
@@ -254,25 +251,26 @@ func (r *Root) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut)
 			if err := o.chown(u, g); err != nil {
 				return err
 			}
-			changed = true
 		}
 		if setMode {
 			if err := o.chmod(mode); err != nil {
 				return err
 			}
-			changed = true
 		}
 		if ts, ok := times(in); ok {
 			if err := o.utimens(ts); err != nil {
 				return err
 			}
-			changed = true
 		}
-		if changed {
-			return o.stat(&st)
-		}
-		return nil
-	})
+		return o.stat(&st)
+	}
+	err := error(unix.EBADF)
+	if f := n.file.Load(); f != nil {
+		err = f.withFD(func(fd int) error { return change(object{fd: fd}) })
+	}
+	if err == unix.EBADF { // not open, or not any more
+		err = r.changeObject(n, &st, change)
+	}
 	if err == nil && (setUID || setGID) && n.isRegular() {
 		err = r.removeCapability(n)
 	}
@@ -282,6 +280,16 @@ func (r *Root) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut)
 	r.settle.dirty.Store(true)
 	r.attrReply(n, &st, out)
 	return fuse.OK
+}
+
+// withFD runs do on the descriptor of the backing file, EBADF if it is closed.
+func (f *file) withFD(do func(fd int) error) error {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if f.fd < 0 {
+		return unix.EBADF
+	}
+	return do(f.fd)
 }
 
 // setSize truncates or extends a regular file.
