@@ -107,7 +107,8 @@ func (f *file) storeWrapped(wrapped []byte, path string) error {
 	defer r.release1(d)
 	f.wrapped, f.path = wrapped, path
 	if !f.linked && !f.hdr.KeyInRecord && format.PathFits(len(wrapped), path) {
-		return f.keyToHeader()
+		f.keyToHeader()
+		return nil
 	}
 	// While the header has an older wrapping it is that one which counts; the
 	// record waits for the header to say so, see foldFile.
@@ -130,19 +131,21 @@ func (f *file) acquireWritable() (*dir, error) {
 	return d, err
 }
 
-// keyToHeader writes the key's wrapping, which fits, into the header. It says
-// nothing of the file's place and so may reach the disk before or after a
-// rename. A header that has once left the key to a record does so for good:
-// with no telling which header a power cut leaves, the record is always needed.
-func (f *file) keyToHeader() error {
+// keyToHeader puts the key's wrapping, which fits, into the header, to be
+// written when the file is closed at the latest: until then the older wrapping
+// there does, for the older path. It says nothing of the file's place and so may
+// reach the disk before or after a rename. A header that has once left the key
+// to a record does so for good: with no telling which header a power cut leaves,
+// the record is always needed.
+func (f *file) keyToHeader() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.r.conf.Keys == format.KeysPath {
 		f.hdr.WrappedKey, f.hdr.Path = f.wrapped, f.path
 		f.capHoles()
 	}
+	f.hdrDirty = true
 	f.r.settle.dirty.Store(true)
-	return f.writeHeaderQuietly()
 }
 
 // fold is a file whose header is to be brought up to date once what it will

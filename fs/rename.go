@@ -405,8 +405,6 @@ func (f *file) follow(m *move) {
 	f.r.foldFileLater(f.n, m.counter)
 	f.r.tree.RUnlock()
 	if f.r.keys.bindsPath() && !f.readonly && !f.hdr.KeyInRecord && format.PathFits(len(f.wrapped), f.path) {
-		if err := f.keyToHeader(); err != nil {
-			f.r.log.Warn("could not store a moved file's key", "ino", f.n.ino, "err", err)
-		}
+		f.keyToHeader()
 	}
 }
