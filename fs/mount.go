@@ -1,15 +1,15 @@
 package fs
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"runtime/debug"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs/internal/fusedev"
 )
 
 // MountOptions say how a volume appears at its mountpoint.
@@ -23,46 +23,28 @@ type MountOptions struct {
 // maxRequest is the largest read or write the kernel may send, in bytes.
 const maxRequest = 1 << 20
 
-// Mount attaches the volume at mountpoint and returns when it answers. Serve
-// the requests until the mount is gone with Wait.
+// Mount attaches the volume at mountpoint, returns when it answers, and serves
+// it in the background until the mount is gone, which Wait waits for.
 func (r *Root) Mount(mountpoint string, o MountOptions) error {
 	flags := uintptr(unix.MS_NOSUID | unix.MS_NODEV)
-	options := []string{"default_permissions"}
 	if o.Suid {
 		flags &^= unix.MS_NOSUID
-		options = append(options, "suid")
 	}
 	if o.Dev {
 		flags &^= unix.MS_NODEV
-		options = append(options, "dev")
 	}
 	if o.NoExec {
 		flags |= unix.MS_NOEXEC
-		options = append(options, "noexec")
 	}
 	if r.opts.ReadOnly {
 		flags |= unix.MS_RDONLY
-		options = append(options, "ro")
 	}
-	root := os.Geteuid() == 0
-	if root {
-		// mount(2) takes these as flags, not as words.
-		options = options[:1]
-	}
-	if flags == 0 {
-		flags = unix.MS_MGC_VAL
-	}
-	server, err := fuse.NewServer(r, mountpoint, &fuse.MountOptions{
-		AllowOther:        o.AllowOther,
-		Options:           options,
-		FsName:            "kmsfs#" + r.conf.Volume,
-		Name:              "kmsfs",
-		MaxWrite:          maxRequest,
-		MaxReadAhead:      maxRequest,
-		MaxBackground:     64,
-		DirectMountStrict: root,
-		DirectMountFlags:  flags,
-		EnableAcl:         true,
+	protocol := fuse.NewProtocolServer(r, &fuse.MountOptions{
+		Name:          "kmsfs",
+		MaxWrite:      maxRequest,
+		MaxReadAhead:  maxRequest,
+		MaxBackground: 64,
+		EnableAcl:     true,
 		// The mount owns the volume: the kernel's cache goes stale only by our
 		// own doing, and a symlink's target never changes.
 		ExplicitDataCacheControl: true,
@@ -71,23 +53,26 @@ func (r *Root) Mount(mountpoint string, o MountOptions) error {
 			fuse.CAP_HANDLE_KILLPRIV_V2 | // no GETXATTR before each write
 			fuse.CAP_SETXATTR_EXT |
 			fuse.CAP_READDIRPLUS_AUTO,
-		// What is read comes from memory, not from a file that could be spliced;
-		// go-fuse tries all the same, through a pipe that wakes the poller.
-		DisableSplice: true,
 		// File locks are the kernel's: there is no other host to agree with.
 		EnableLocks:  false,
 		Debug:        o.Debug,
 		Logger:       slog.NewLogLogger(r.log.Handler(), slog.LevelDebug),
 		PanicHandler: r.onPanic,
 	})
+	conn, err := fusedev.Mount(fusedev.Options{
+		Mountpoint: mountpoint,
+		Source:     "kmsfs#" + r.conf.Volume, Subtype: "kmsfs",
+		Flags: flags, AllowOther: o.AllowOther, MaxRequest: maxRequest,
+		Handle: func(in, out [][]byte) (int, unix.Errno) {
+			n, code := protocol.HandleRequest(in, out)
+			return n, unix.Errno(code)
+		},
+		Quick: r.quick, Log: r.log,
+	})
 	if err != nil {
 		return fmt.Errorf("mount at %s: %w", mountpoint, err)
 	}
-	r.server = server
-	go server.Serve()
-	if err := server.WaitMount(); err != nil {
-		return errors.Join(fmt.Errorf("mount at %s: %w", mountpoint, err), server.Unmount())
-	}
+	r.conn = conn
 	r.tuneReadahead(mountpoint)
 	if r.opts.IdleUnmount > 0 {
 		r.activity.Store(time.Now().UnixNano())
@@ -98,10 +83,32 @@ func (r *Root) Mount(mountpoint string, o MountOptions) error {
 }
 
 // Wait returns when the mount is gone, by whatever hand.
-func (r *Root) Wait() { r.server.Wait() }
+func (r *Root) Wait() { r.conn.Wait() }
 
 // Unmount detaches the mount; it fails while something is in use there.
-func (r *Root) Unmount() error { return r.server.Unmount() }
+func (r *Root) Unmount() error { return r.conn.Unmount() }
+
+// Opcodes of linux/fuse.h that move data or wait for the disk.
+const (
+	opSetattr       = 4 // truncation
+	opUnlink        = 10
+	opRead          = 15
+	opWrite         = 16
+	opFsync         = 20
+	opFsyncdir      = 30
+	opFallocate     = 43
+	opLseek         = 46
+	opCopyFileRange = 47
+)
+
+// quick reports whether a request is answered in microseconds, as a rule.
+func (r *Root) quick(opcode uint32) bool {
+	switch opcode {
+	case opSetattr, opUnlink, opRead, opWrite, opFsync, opFsyncdir, opFallocate, opLseek, opCopyFileRange:
+		return false
+	}
+	return true
+}
 
 // onPanic ends the worker: a panic is our own bug, and what it left locked or
 // half done is not to be built on. The volume is as after a crash.
@@ -126,7 +133,7 @@ func (r *Root) watchIdle() {
 		if idle < r.opts.IdleUnmount || r.handles.len() > 0 {
 			continue
 		}
-		if err := r.server.Unmount(); err != nil {
+		if err := r.conn.Unmount(); err != nil {
 			r.log.Info("idle, but not unmounted", "err", err)
 			r.touch() // somebody's working directory, say: wait anew
 			continue

@@ -51,8 +51,8 @@ func (r *Root) openHandle(n *node, flags uint32) (uint64, error) {
 	}
 	if resized {
 		// The kernel asks for the attributes anew before it answers a read or
-		// a stat; a negative offset leaves its pages alone.
-		r.server.InodeNotify(n.id, -1, 0)
+		// a stat.
+		_ = r.conn.InvalidateAttr(n.id)
 	}
 	return r.handles.add(&handle{node: n, file: f}), nil
 }
@@ -72,7 +72,7 @@ func (r *Root) prefill(n *node, f *file) {
 	buf := getPages(prefillMax / content.PageSize)
 	defer putPages(buf)
 	if got, err := f.readAt(buf[:length], 0); err == nil && int64(got) == length {
-		r.server.InodeNotifyStoreCache(n.id, 0, buf[:length])
+		_ = r.conn.Store(n.id, buf[:length]) // else it will ask
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"kmsfs.dev/kmsfs/fs/internal/backing"
 	"kmsfs.dev/kmsfs/fs/internal/content"
 	"kmsfs.dev/kmsfs/fs/internal/format"
+	"kmsfs.dev/kmsfs/fs/internal/fusedev"
 	"kmsfs.dev/kmsfs/fs/internal/names"
 	"kmsfs.dev/kmsfs/internal/secret"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
@@ -114,7 +115,7 @@ type Root struct {
 	recovered atomic.Bool // the files of a crashed session have been checked
 
 	session  string // part of every temporary name of this session
-	server   *fuse.Server
+	conn     *fusedev.Conn
 	activity atomic.Int64 // unix nanoseconds of the last request
 	stop     chan struct{}
 	stopped  sync.WaitGroup

@@ -1,0 +1,263 @@
+// Package fusedev mounts the kernel's FUSE device and serves requests from it.
+//
+// What a request means is go-fuse's affair (fuse.ProtocolServer); here is only
+// how it gets from the kernel to a handler and back, which decides what a round
+// trip costs. One goroutine at a time reads the device. A request that will be
+// answered at once it answers itself, and then looks for the next for a moment
+// before it sleeps: a program that works through a tree sends its next request
+// within microseconds, and waking a thread for each would cost more than
+// answering it. Before a request that takes longer, and whenever more are
+// waiting, it passes the reading on first; and where an answer takes longer than
+// was thought, a watchdog does.
+package fusedev
+
+import (
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Handler answers the request in, filling out, and returns how many bytes of
+// it are the reply; 0 if there is none. With an errno there is no other reply.
+type Handler func(in, out [][]byte) (n int, errno unix.Errno)
+
+// Options of a mount.
+type Options struct {
+	Mountpoint string
+	Source     string  // what mount(8) lists
+	Subtype    string  // the type listed is fuse.<Subtype>
+	Flags      uintptr // of mount(2); not root: only those that fusermount3 knows
+	AllowOther bool    // others than the mounting user may look
+	MaxRequest int     // most bytes of a read or write
+
+	Handle Handler
+	// Quick reports whether a request, told by its opcode (linux/fuse.h), is
+	// answered in microseconds as a rule: none is read meanwhile.
+	Quick func(opcode uint32) bool
+	Log   *slog.Logger
+}
+
+// Conn is a mounted device.
+type Conn struct {
+	o  Options
+	fd int
+
+	turn  sync.Mutex // held by the loop that reads
+	spin  spinner    // guarded by turn
+	watch watchdog
+
+	mu      sync.Mutex
+	waiting int // loops that wait for their turn; guarded by mu
+
+	loops sync.WaitGroup
+}
+
+// maxWaiting bounds the loops kept ready; each has buffers of its own.
+const maxWaiting = 2
+
+// Mount mounts, answers the kernel's first request (INIT), and serves the others
+// in the background until the mount is gone.
+func Mount(o Options) (*Conn, error) {
+	fd, err := open(&o)
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{o: o, fd: fd, spin: newSpinner(), watch: newWatchdog()}
+	b := c.newBuffers()
+	n, err := c.read(b.in, false)
+	for err == unix.EINTR {
+		n, err = c.read(b.in, false)
+	}
+	if err == nil && (n < headerIn || opcode(b.in) != opInit) {
+		err = errors.New("the kernel's first request is not INIT")
+	}
+	if err != nil {
+		return nil, errors.Join(err, unmount(o.Mountpoint), unix.Close(fd))
+	}
+	c.handle(b, n)
+	c.loops.Add(1)
+	go c.loop()
+	go c.guard()
+	go func() {
+		c.loops.Wait()
+		close(c.watch.done)
+		unix.Close(fd)
+	}()
+	return c, nil
+}
+
+// Wait returns when the mount is gone, by whatever hand, and every request has
+// been answered.
+func (c *Conn) Wait() { c.loops.Wait() }
+
+func (c *Conn) loop() {
+	defer c.loops.Done()
+	b := c.newBuffers()
+	reading := false
+	for {
+		answered := reading // one just now, whose caller may go on at once
+		if !reading && !c.takeTurn() {
+			return
+		}
+		reading = true
+		n, err := c.read(b.in, answered)
+		switch err {
+		case nil:
+		case unix.EINTR, unix.EAGAIN, unix.ENOENT: // a signal, or the request was taken back
+			continue
+		default:
+			if err != unix.ENODEV { // which means that the mount is gone
+				c.o.Log.Error("reading from the FUSE device failed", "err", err)
+			}
+			c.turn.Unlock()
+			return
+		}
+		begun := int64(0)
+		if c.o.Quick(opcode(b.in)) && !c.readable() {
+			begun = c.watch.begin()
+		}
+		if begun == 0 {
+			c.passTurn()
+		}
+		c.handle(b, n)
+		reading = begun != 0 && c.watch.end(begun)
+	}
+}
+
+// takeTurn waits until it is the caller's turn to read; false if there are
+// enough who wait.
+func (c *Conn) takeTurn() bool {
+	c.mu.Lock()
+	if c.waiting >= maxWaiting {
+		c.mu.Unlock()
+		return false
+	}
+	c.waiting++
+	c.mu.Unlock()
+	c.turn.Lock()
+	c.mu.Lock()
+	c.waiting--
+	c.mu.Unlock()
+	return true
+}
+
+// passTurn lets another loop read, a new one if none is waiting.
+func (c *Conn) passTurn() {
+	c.mu.Lock()
+	if c.waiting == 0 {
+		c.loops.Add(1)
+		go c.loop()
+	}
+	c.mu.Unlock()
+	c.turn.Unlock()
+}
+
+// buffers of one loop.
+type buffers struct {
+	in, out, large []byte
+	inv, outv      [1][]byte
+}
+
+// Sizes of struct fuse_in_header and fuse_out_header, and room for the largest
+// fixed part of a request or reply (linux/fuse.h).
+const (
+	headerIn  = 40
+	headerOut = 16
+	fixedPart = 4096
+
+	smallReply = headerOut + fixedPart + 4096
+)
+
+func (c *Conn) newBuffers() *buffers {
+	// The kernel refuses to fill a buffer that its largest write would not fit.
+	return &buffers{in: make([]byte, fixedPart+c.o.MaxRequest), out: make([]byte, smallReply)}
+}
+
+// reply returns a buffer for the reply to the request in b.in.
+func (b *buffers) reply(n int) []byte {
+	size := headerOut + fixedPart + payload(b.in[:n])
+	if size <= len(b.out) {
+		return b.out
+	}
+	if size > len(b.large) {
+		b.large = make([]byte, size)
+	}
+	return b.large
+}
+
+// The opcodes of linux/fuse.h that matter here.
+const (
+	opForget      = 2
+	opRead        = 15
+	opGetXattr    = 22
+	opListXattr   = 23
+	opInit        = 26
+	opReadDir     = 28
+	opInterrupt   = 36
+	opIoctl       = 39
+	opNotifyReply = 41
+	opBatchForget = 42
+	opReadDirPlus = 44
+)
+
+func opcode(in []byte) uint32 { return binary.NativeEndian.Uint32(in[4:]) }
+
+// payload is how many bytes of variable length the reply to a request may have.
+func payload(in []byte) int {
+	at := 0
+	switch opcode(in) {
+	case opRead, opReadDir, opReadDirPlus:
+		at = headerIn + 16 // struct fuse_read_in: fh, offset, size
+	case opGetXattr, opListXattr:
+		at = headerIn // struct fuse_getxattr_in: size
+	case opIoctl:
+		at = headerIn + 28 // struct fuse_ioctl_in: fh, flags, cmd, arg, in_size, out_size
+	}
+	if at == 0 || len(in) < at+4 {
+		return 0
+	}
+	return int(min(binary.NativeEndian.Uint32(in[at:]), maxPayload))
+}
+
+// maxPayload is more than the kernel asks for at a time, in bytes.
+const maxPayload = 64 << 20
+
+// handle has a request of n bytes answered and sends the reply.
+func (c *Conn) handle(b *buffers, n int) {
+	b.inv[0], b.outv[0] = b.in[:n], b.reply(n)
+	size, errno := c.o.Handle(b.inv[:], b.outv[:])
+	out := b.outv[0]
+	if errno != 0 {
+		switch opcode(b.in) {
+		case opForget, opBatchForget, opInterrupt, opNotifyReply:
+			return // nobody waits for an answer
+		}
+		// The caller must not wait for ever.
+		size = headerOut
+		putHeader(out, size, -int32(errno), binary.NativeEndian.Uint64(b.in[8:]))
+	}
+	if size == 0 {
+		return
+	}
+	for {
+		_, err := unix.Write(c.fd, out[:size])
+		switch err {
+		case unix.EINTR:
+			continue
+		case nil, unix.ENOENT, unix.ENODEV: // nobody waits for it any more
+		default:
+			c.o.Log.Error("a reply to the kernel failed", "opcode", opcode(b.in), "err", err)
+		}
+		return
+	}
+}
+
+// putHeader fills in a struct fuse_out_header.
+func putHeader(out []byte, size int, status int32, unique uint64) {
+	binary.NativeEndian.PutUint32(out, uint32(size))
+	binary.NativeEndian.PutUint32(out[4:], uint32(status))
+	binary.NativeEndian.PutUint64(out[8:], unique)
+}

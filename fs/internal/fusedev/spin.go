@@ -1,0 +1,66 @@
+package fusedev
+
+import (
+	"runtime"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// spinner decides whether it pays to look for the next request for a moment
+// before sleeping.
+type spinner struct {
+	enabled bool
+	credit  int
+}
+
+const (
+	// spinFor is how long to look: less than a sleep and a wake-up cost, and
+	// longer than a program takes that only works through a tree.
+	spinFor = 10 * time.Microsecond
+	// spinCredit is how often in a row to look in vain before giving it up.
+	spinCredit = 16
+)
+
+// newSpinner never looks where there is no second CPU to send a request.
+func newSpinner() spinner { return spinner{enabled: runtime.NumCPU() > 1} }
+
+// read reads one request. To look for it before sleeping makes sense only where
+// one is expected now.
+func (c *Conn) read(buf []byte, expected bool) (int, error) {
+	s := &c.spin
+	if !expected {
+		return unix.Read(c.fd, buf)
+	}
+	if s.credit > 0 && c.spinUntilReadable() {
+		s.credit = spinCredit
+		return unix.Read(c.fd, buf)
+	}
+	s.credit = max(s.credit-1, 0)
+	start := time.Now()
+	n, err := unix.Read(c.fd, buf)
+	if s.enabled && time.Since(start) < spinFor {
+		s.credit = spinCredit // to look would have paid
+	}
+	return n, err
+}
+
+func (c *Conn) spinUntilReadable() bool {
+	start := time.Now()
+	for !c.readable() {
+		if time.Since(start) > spinFor {
+			return false
+		}
+	}
+	return true
+}
+
+// readable reports whether a request is waiting. It does not sleep, and so need
+// not tell the scheduler of Go.
+func (c *Conn) readable() bool {
+	p := unix.PollFd{Fd: int32(c.fd), Events: unix.POLLIN}
+	var now unix.Timespec
+	n, _, _ := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
+	return n == 1
+}

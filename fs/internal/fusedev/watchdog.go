@@ -1,0 +1,90 @@
+package fusedev
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// watchdog sees to it that requests are read while the loop whose turn it is
+// answers one that takes longer than was thought: it waits for a disk, a lock
+// or the key service.
+type watchdog struct {
+	born  time.Time
+	last  int64        // since as it was last; guarded by Conn.turn
+	since atomic.Int64 // when the request being answered was begun, in time since born; 0: none is
+	count atomic.Int64 // of requests begun
+	until atomic.Int64 // no request is taken for quick before
+	awake atomic.Bool
+	wake  chan struct{}
+	done  chan struct{} // closed when the mount is gone
+}
+
+const (
+	watchEvery = 500 * time.Microsecond // as long as others wait at most, or twice that
+	watchSlow  = 200 * time.Microsecond // an answer that was not quick
+	watchPause = 10 * time.Millisecond  // for how long none is then taken to be
+)
+
+func newWatchdog() watchdog {
+	return watchdog{born: time.Now(), wake: make(chan struct{}, 1), done: make(chan struct{})}
+}
+
+// begin notes that the loop whose turn it is will answer a request itself, and
+// returns when that was, for end; 0 if such answers have not been quick lately,
+// and it should pass the turn on. Holds: Conn.turn.
+func (w *watchdog) begin() int64 {
+	now := int64(time.Since(w.born))
+	if now < w.until.Load() {
+		return 0
+	}
+	w.last = max(now, w.last+1) // each is another
+	w.count.Add(1)
+	w.since.Store(w.last)
+	w.rouse()
+	return w.last
+}
+
+// rouse wakes the watchdog if it sleeps.
+func (w *watchdog) rouse() {
+	if !w.awake.Load() && w.awake.CompareAndSwap(false, true) {
+		w.wake <- struct{}{}
+	}
+}
+
+// end notes that it has answered, and reports whether it still is its turn.
+func (w *watchdog) end(begun int64) bool {
+	if now := int64(time.Since(w.born)); now-begun > int64(watchSlow) {
+		w.until.Store(now + int64(watchPause))
+	}
+	return w.since.CompareAndSwap(begun, 0)
+}
+
+// guard is the watchdog's loop. It sleeps while there are no requests.
+func (c *Conn) guard() {
+	w := &c.watch
+	for {
+		select {
+		case <-w.done:
+			return
+		case <-w.wake:
+		}
+		for idle, seen := 0, int64(-1); idle < 20; idle++ {
+			time.Sleep(watchEvery)
+			if n := w.count.Load(); n != seen {
+				idle, seen = 0, n
+			}
+			since := w.since.Load()
+			if since == 0 {
+				continue
+			}
+			idle = 0
+			if int64(time.Since(w.born))-since > int64(watchEvery) && w.since.CompareAndSwap(since, 0) {
+				c.passTurn()
+			}
+		}
+		w.awake.Store(false)
+		if w.since.Load() != 0 {
+			w.rouse() // begun just when we looked away
+		}
+	}
+}
