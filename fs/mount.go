@@ -88,26 +88,27 @@ func (r *Root) Wait() { r.conn.Wait() }
 // Unmount detaches the mount; it fails while something is in use there.
 func (r *Root) Unmount() error { return r.conn.Unmount() }
 
-// Opcodes of linux/fuse.h that move data or wait for the disk.
+// Opcodes of linux/fuse.h that wait for the disk or do much at a time.
 const (
-	opSetattr       = 4 // truncation
-	opUnlink        = 10
-	opRead          = 15
-	opWrite         = 16
 	opFsync         = 20
+	opReaddir       = 28
 	opFsyncdir      = 30
 	opFallocate     = 43
+	opReaddirplus   = 44
 	opLseek         = 46
 	opCopyFileRange = 47
 )
 
+// quickSize is what can be read or written in some ten microseconds, in bytes.
+const quickSize = 64 << 10
+
 // quick reports whether a request is answered in microseconds, as a rule.
-func (r *Root) quick(opcode uint32) bool {
+func (r *Root) quick(opcode uint32, size int) bool {
 	switch opcode {
-	case opSetattr, opUnlink, opRead, opWrite, opFsync, opFsyncdir, opFallocate, opLseek, opCopyFileRange:
+	case opFsync, opReaddir, opFsyncdir, opFallocate, opReaddirplus, opLseek, opCopyFileRange:
 		return false
 	}
-	return true
+	return size <= quickSize
 }
 
 // onPanic ends the worker: a panic is our own bug, and what it left locked or

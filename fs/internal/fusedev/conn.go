@@ -34,9 +34,10 @@ type Options struct {
 	MaxRequest int     // most bytes of a read or write
 
 	Handle Handler
-	// Quick reports whether a request, told by its opcode (linux/fuse.h), is
-	// answered in microseconds as a rule: none is read meanwhile.
-	Quick func(opcode uint32) bool
+	// Quick reports whether a request, told by its opcode (linux/fuse.h) and
+	// how many bytes it or its reply has at most, is answered in microseconds
+	// as a rule: none is read meanwhile.
+	Quick func(opcode uint32, size int) bool
 	Log   *slog.Logger
 }
 
@@ -52,6 +53,7 @@ type Conn struct {
 	mu      sync.Mutex
 	waiting int // loops that wait for their turn; guarded by mu
 
+	spare sync.Pool // of *buffers
 	loops sync.WaitGroup
 }
 
@@ -66,7 +68,8 @@ func Mount(o Options) (*Conn, error) {
 		return nil, err
 	}
 	c := &Conn{o: o, fd: fd, spin: newSpinner(), watch: newWatchdog()}
-	b := c.newBuffers()
+	b := c.getBuffers()
+	defer c.spare.Put(b)
 	n, err := c.read(b.in, false)
 	for err == unix.EINTR {
 		n, err = c.read(b.in, false)
@@ -95,7 +98,8 @@ func (c *Conn) Wait() { c.loops.Wait() }
 
 func (c *Conn) loop() {
 	defer c.loops.Done()
-	b := c.newBuffers()
+	b := c.getBuffers()
+	defer c.spare.Put(b)
 	reading := false
 	for {
 		answered := reading // one just now, whose caller may go on at once
@@ -116,14 +120,14 @@ func (c *Conn) loop() {
 			return
 		}
 		begun := int64(0)
-		if c.o.Quick(opcode(b.in)) && !c.readable() {
+		if c.o.Quick(opcode(b.in), max(n, payload(b.in[:n]))) && !c.readable() {
 			begun = c.watch.begin()
 		}
 		if begun == 0 {
 			c.passTurn()
 		}
 		c.handle(b, n)
-		reading = begun != 0 && c.watch.end(begun)
+		reading = begun != 0 && c.answered(begun)
 	}
 }
 
@@ -171,7 +175,11 @@ const (
 	smallReply = headerOut + fixedPart + 4096
 )
 
-func (c *Conn) newBuffers() *buffers {
+// getBuffers returns the buffers of a loop that has ended, or new ones.
+func (c *Conn) getBuffers() *buffers {
+	if b, ok := c.spare.Get().(*buffers); ok {
+		return b
+	}
 	// The kernel refuses to fill a buffer that its largest write would not fit.
 	return &buffers{in: make([]byte, fixedPart+c.o.MaxRequest), out: make([]byte, smallReply)}
 }

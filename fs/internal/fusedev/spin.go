@@ -9,40 +9,46 @@ import (
 )
 
 // spinner decides whether it pays to look for the next request for a moment
-// before sleeping.
+// before sleeping: where more than half of them come that soon.
 type spinner struct {
 	enabled bool
-	credit  int
+	score   int // how many of the last came soon, less those that did not
 }
 
 const (
-	// spinFor is how long to look: less than a sleep and a wake-up cost, and
-	// longer than a program takes that only works through a tree.
+	// spinFor is how long to look: no longer than a sleep and a wake-up cost,
+	// and longer than a program takes that only works through a tree.
 	spinFor = 10 * time.Microsecond
-	// spinCredit is how often in a row to look in vain before giving it up.
-	spinCredit = 16
+	// maxScore bounds how long the past counts.
+	maxScore = 8
 )
 
 // newSpinner never looks where there is no second CPU to send a request.
 func newSpinner() spinner { return spinner{enabled: runtime.NumCPU() > 1} }
 
+func (s *spinner) note(soon bool) {
+	if soon {
+		s.score = min(s.score+1, maxScore)
+	} else {
+		s.score = max(s.score-1, -maxScore)
+	}
+}
+
 // read reads one request. To look for it before sleeping makes sense only where
 // one is expected now.
 func (c *Conn) read(buf []byte, expected bool) (int, error) {
 	s := &c.spin
-	if !expected {
+	if !expected || !s.enabled {
 		return unix.Read(c.fd, buf)
 	}
-	if s.credit > 0 && c.spinUntilReadable() {
-		s.credit = spinCredit
+	if s.score > 0 {
+		soon := c.spinUntilReadable()
+		s.note(soon)
 		return unix.Read(c.fd, buf)
 	}
-	s.credit = max(s.credit-1, 0)
 	start := time.Now()
 	n, err := unix.Read(c.fd, buf)
-	if s.enabled && time.Since(start) < spinFor {
-		s.credit = spinCredit // to look would have paid
-	}
+	s.note(time.Since(start) < spinFor)
 	return n, err
 }
 

@@ -21,7 +21,7 @@ type watchdog struct {
 
 const (
 	watchEvery = 500 * time.Microsecond // as long as others wait at most, or twice that
-	watchSlow  = 200 * time.Microsecond // an answer that was not quick
+	watchSlow  = 200 * time.Microsecond // an answer that was not quick, though others waited
 	watchPause = 10 * time.Millisecond  // for how long none is then taken to be
 )
 
@@ -30,7 +30,7 @@ func newWatchdog() watchdog {
 }
 
 // begin notes that the loop whose turn it is will answer a request itself, and
-// returns when that was, for end; 0 if such answers have not been quick lately,
+// returns when that was, for answered; 0 if such answers have not been quick lately,
 // and it should pass the turn on. Holds: Conn.turn.
 func (w *watchdog) begin() int64 {
 	now := int64(time.Since(w.born))
@@ -51,12 +51,16 @@ func (w *watchdog) rouse() {
 	}
 }
 
-// end notes that it has answered, and reports whether it still is its turn.
-func (w *watchdog) end(begun int64) bool {
-	if now := int64(time.Since(w.born)); now-begun > int64(watchSlow) {
+// answered notes that the request begun then has been answered, and reports
+// whether it still is the loop's turn.
+func (c *Conn) answered(begun int64) bool {
+	w := &c.watch
+	mine := w.since.CompareAndSwap(begun, 0)
+	// It harms nobody to have been slow if nobody waits.
+	if now := int64(time.Since(w.born)); now-begun > int64(watchSlow) && (!mine || c.readable()) {
 		w.until.Store(now + int64(watchPause))
 	}
-	return w.since.CompareAndSwap(begun, 0)
+	return mine
 }
 
 // guard is the watchdog's loop. It sleeps while there are no requests.
