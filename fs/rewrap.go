@@ -193,10 +193,10 @@ func (s *rewrapSweep) flush() {
 			s.store(f, results[i].CiphertextBlob)
 		}
 	}
-	// Foreground work goes first: rest for as long as the batch took.
+	// Foreground work goes first: rest four times as long as the batch took.
 	select {
 	case <-r.stop:
-	case <-time.After(time.Since(s.began)):
+	case <-time.After(4 * time.Since(s.began)):
 	}
 	s.began = time.Now()
 }
