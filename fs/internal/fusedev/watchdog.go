@@ -37,11 +37,12 @@ func (w *watchdog) begin() int64 {
 	if now < w.until.Load() {
 		return 0
 	}
-	w.last = max(now, w.last+1) // each is another
+	begun := max(now, w.last+1) // each is another
+	w.last = begun
 	w.count.Add(1)
-	w.since.Store(w.last)
+	w.since.Store(begun) // from here on the turn may be passed on
 	w.rouse()
-	return w.last
+	return begun
 }
 
 // rouse wakes the watchdog if it sleeps.

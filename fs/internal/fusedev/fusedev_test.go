@@ -1,0 +1,147 @@
+package fusedev_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs/fstest"
+	"kmsfs.dev/kmsfs/fs/internal/fusedev"
+)
+
+// slowFS is an empty directory in which looking for names that begin with
+// "slow" takes until gate is closed.
+type slowFS struct {
+	fuse.RawFileSystem
+	asked chan string
+	gate  chan struct{}
+}
+
+func (s *slowFS) Lookup(_ <-chan struct{}, _ *fuse.InHeader, name string, _ *fuse.EntryOut) fuse.Status {
+	if len(name) >= 4 && name[:4] == "slow" {
+		s.asked <- name
+		<-s.gate
+	}
+	return fuse.ENOENT
+}
+
+func (s *slowFS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	out.Mode, out.Ino = unix.S_IFDIR|0o755, in.NodeId
+	return fuse.OK
+}
+
+func (s *slowFS) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+	out.NameLen = 77
+	return fuse.OK
+}
+
+func mount(t *testing.T, s *slowFS) (*fusedev.Conn, string) {
+	t.Helper()
+	fstest.RequireRoot(t)
+	s.RawFileSystem = fuse.NewDefaultRawFileSystem()
+	s.asked, s.gate = make(chan string, 1000), make(chan struct{})
+	mnt := t.TempDir()
+	const maxRequest = 1 << 20
+	protocol := fuse.NewProtocolServer(s, &fuse.MountOptions{MaxWrite: maxRequest})
+	conn, err := fusedev.Mount(fusedev.Options{
+		Mountpoint: mnt, Source: "slow", Subtype: "kmsfs", Flags: unix.MS_NOSUID | unix.MS_NODEV,
+		MaxRequest: maxRequest, Log: slog.Default(),
+		Quick: func(uint32, int) bool { return true },
+		Handle: func(in, out [][]byte) (int, unix.Errno) {
+			n, code := protocol.HandleRequest(in, out)
+			return n, unix.Errno(code)
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(mnt, unix.MNT_DETACH) })
+	return conn, mnt
+}
+
+// within fails the test when do takes longer than anything here should.
+func within(t *testing.T, what string, do func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() { defer close(done); do() }()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		t.Fatal("hangs: " + what)
+	}
+}
+
+// TestSlowAnswer: what was taken for quick and is not keeps nobody else waiting.
+func TestSlowAnswer(t *testing.T) {
+	var s slowFS
+	conn, mnt := mount(t, &s)
+	var slow sync.WaitGroup
+	for i := range 20 {
+		slow.Go(func() {
+			if _, err := os.Lstat(filepath.Join(mnt, fmt.Sprint("slow", i))); !errors.Is(err, fs.ErrNotExist) {
+				t.Error(err)
+			}
+		})
+		within(t, "one more slow lookup", func() { <-s.asked })
+		within(t, "requests beside slow ones", func() {
+			for j := range 50 {
+				var st unix.Statfs_t
+				if err := unix.Statfs(mnt, &st); err != nil || st.Namelen != 77 {
+					t.Errorf("statfs: %v, name length %d", err, st.Namelen)
+				}
+				if _, err := os.Lstat(filepath.Join(mnt, fmt.Sprint("quick", j))); !errors.Is(err, fs.ErrNotExist) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	close(s.gate)
+	within(t, "slow lookups", slow.Wait)
+	within(t, "unmount", func() {
+		if err := conn.Unmount(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestUnmountedByOthers: the connection ends when the mount is gone by another
+// hand, and only after the requests that are being answered.
+func TestUnmountedByOthers(t *testing.T) {
+	var s slowFS
+	conn, mnt := mount(t, &s)
+	go os.Lstat(filepath.Join(mnt, "slow"))
+	within(t, "a slow lookup", func() { <-s.asked })
+	if err := conn.Unmount(); err == nil {
+		t.Fatal("unmounted while in use")
+	}
+	if err := unix.Unmount(mnt, unix.MNT_FORCE|unix.MNT_DETACH); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { conn.Wait(); close(ended) }()
+	select {
+	case <-ended:
+		t.Error("ended before the last request was answered")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(s.gate)
+	within(t, "the end", func() { <-ended })
+}
+
+// TestMountFails: what cannot be mounted leaves nothing behind.
+func TestMountFails(t *testing.T) {
+	fstest.RequireRoot(t)
+	_, err := fusedev.Mount(fusedev.Options{Mountpoint: filepath.Join(t.TempDir(), "absent"), Subtype: "kmsfs", MaxRequest: 1 << 20})
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("mount at an absent mountpoint: %v", err)
+	}
+}
