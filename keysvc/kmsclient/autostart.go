@@ -90,8 +90,8 @@ func lockStart(ctx context.Context, path string) (unlock func(), err error) {
 }
 
 // spawn runs the service in a session of its own, so that it outlives us. exited
-// is closed when it has ended.
-func (c *Client) spawn() (exited <-chan struct{}, logFile string, err error) {
+// tells how it has ended.
+func (c *Client) spawn() (exited <-chan *os.ProcessState, logFile string, err error) {
 	exe := c.opts.Executable
 	if exe == "" {
 		if exe, err = os.Executable(); err != nil {
@@ -119,10 +119,10 @@ func (c *Client) spawn() (exited <-chan struct{}, logFile string, err error) {
 	if err := cmd.Start(); err != nil {
 		return nil, "", err
 	}
-	done := make(chan struct{})
+	done := make(chan *os.ProcessState, 1)
 	go func() {
-		defer close(done)
 		_ = cmd.Wait() // the log has the reason; this reaps the child
+		done <- cmd.ProcessState
 	}()
 	return done, logFile, nil
 }
@@ -151,7 +151,7 @@ func withoutServiceManager(env []string) []string {
 }
 
 // await connects as soon as the service listens.
-func (c *Client) await(ctx context.Context, exited <-chan struct{}, logFile string) (net.Conn, error) {
+func (c *Client) await(ctx context.Context, exited <-chan *os.ProcessState, logFile string) (net.Conn, error) {
 	delay := 2 * time.Millisecond
 	for {
 		conn, err := c.connect(ctx)
@@ -159,7 +159,11 @@ func (c *Client) await(ctx context.Context, exited <-chan struct{}, logFile stri
 			return conn, err
 		}
 		select {
-		case <-exited:
+		case state := <-exited:
+			if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+				// Somebody's doing, perhaps after it had started.
+				return nil, &lostError{fmt.Errorf("it was killed (%v), see %s", status.Signal(), logFile)}
+			}
 			return nil, fmt.Errorf("the key service did not start: %s", lastLine(logFile))
 		case <-ctx.Done():
 			return nil, fmt.Errorf("the key service does not answer on %s, see %s: %w", c.socket, logFile, ctx.Err())

@@ -60,7 +60,7 @@ func TestArchitectureNamesCode(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		declared := regexp.MustCompile(`(?m)^(?:func (?:\([^)]*\) )?|type )` + name + `\b`)
+		declared := regexp.MustCompile(`(?m)^(?:func (?:\([^)]*\) )?|type |const |var )` + name + `\b`)
 		if !declared.Match(code) {
 			t.Errorf("%s declares no %s", file, name)
 		}
