@@ -14,6 +14,7 @@ package fusedev
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 
@@ -77,10 +78,17 @@ func Mount(o Options) (*Conn, error) {
 	if err == nil && (n < headerIn || opcode(b.in) != opInit) {
 		err = errors.New("the kernel's first request is not INIT")
 	}
+	if err == nil {
+		err = c.handle(b, n)
+	}
+	if err == nil {
+		if status := int32(binary.NativeEndian.Uint32(b.outv[0][4:])); status != 0 {
+			err = fmt.Errorf("the kernel speaks another version of FUSE: %w", unix.Errno(-status))
+		}
+	}
 	if err != nil {
 		return nil, errors.Join(err, unmount(o.Mountpoint), unix.Close(fd))
 	}
-	c.handle(b, n)
 	c.loops.Add(1)
 	go c.loop()
 	go c.guard()
@@ -126,7 +134,9 @@ func (c *Conn) loop() {
 		if begun == 0 {
 			c.passTurn()
 		}
-		c.handle(b, n)
+		if err := c.handle(b, n); err != nil {
+			c.o.Log.Error("a reply to the kernel failed", "opcode", opcode(b.in), "err", err)
+		}
 		reading = begun != 0 && c.answered(begun)
 	}
 }
@@ -234,32 +244,31 @@ func payload(in []byte) int {
 const maxPayload = 64 << 20
 
 // handle has a request of n bytes answered and sends the reply.
-func (c *Conn) handle(b *buffers, n int) {
+func (c *Conn) handle(b *buffers, n int) error {
 	b.inv[0], b.outv[0] = b.in[:n], b.reply(n)
 	size, errno := c.o.Handle(b.inv[:], b.outv[:])
 	out := b.outv[0]
 	if errno != 0 {
 		switch opcode(b.in) {
 		case opForget, opBatchForget, opInterrupt, opNotifyReply:
-			return // nobody waits for an answer
+			return nil // nobody waits for an answer
 		}
 		// The caller must not wait for ever.
 		size = headerOut
 		putHeader(out, size, -int32(errno), binary.NativeEndian.Uint64(b.in[8:]))
 	}
 	if size == 0 {
-		return
+		return nil
 	}
 	for {
 		_, err := unix.Write(c.fd, out[:size])
 		switch err {
 		case unix.EINTR:
 			continue
-		case nil, unix.ENOENT, unix.ENODEV: // nobody waits for it any more
-		default:
-			c.o.Log.Error("a reply to the kernel failed", "opcode", opcode(b.in), "err", err)
+		case unix.ENOENT, unix.ENODEV: // nobody waits for it any more
+			return nil
 		}
-		return
+		return err
 	}
 }
 
