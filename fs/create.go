@@ -74,25 +74,17 @@ func (r *Root) newFile(dirID names.ID, tag names.Tag) *file {
 	return &file{r: r, fd: -1, refs: 1, hdr: r.newHeader(dirID, tag)}
 }
 
-// createFile creates a regular file at p and leaves it open. The key service
-// is asked first and answers while the backing file is made; without its
-// consent that goes again. Nobody sees it meanwhile: the kernel keeps lookups
-// of the name waiting.
+// createFile creates a regular file at p and leaves it open.
 func (r *Root) createFile(p *place, caller *fuse.Caller, mode, umask uint32, st *unix.Stat_t) (*node, *file, error) {
 	f := r.newFile(p.dirID, p.stored.Tag)
-	path := contextOf(p.path)
-	pending := r.keys.create(f.hdr.FileID, path)
-	made := r.makeFile(f, p, caller, mode, umask)
-	err := f.takeKey(pending, path)
-	if made != nil {
-		f.closeLocked()
-		return nil, nil, made
-	}
+	make := func() error { return r.makeFile(f, p, caller, mode, umask) }
+	err := r.makeWithKey(f, p, make)
 	if err == nil {
-		err = r.beginFile(f, p, st)
+		if err = f.writeFresh(st); err != nil {
+			r.unmakeFile(f, p)
+		}
 	}
 	if err != nil {
-		r.unmakeFile(f, p)
 		f.closeLocked()
 		return nil, nil, err
 	}
@@ -103,7 +95,39 @@ func (r *Root) createFile(p *place, caller *fuse.Caller, mode, umask uint32, st 
 	return n, f, nil
 }
 
-// makeFile makes the backing file, with owner, mode and ACLs but no content.
+// makeWithKey gets a new file its key and its backing file. The key service is
+// asked first and answers while the file is made; without its consent that goes
+// again. Nobody sees it meanwhile: the kernel keeps lookups of the name waiting.
+//
+// A key that does not fit the header goes to a name record, which must be there
+// before the file: the header, a data page, could reach the disk without it.
+func (r *Root) makeWithKey(f *file, p *place, make func() error) error {
+	path := contextOf(p.path)
+	pending := r.keys.create(f.hdr.FileID, path)
+	if !r.keys.likelyFits(path) {
+		if err := f.takeKey(pending, path); err != nil {
+			return err
+		}
+		return make()
+	}
+	made := make()
+	err := f.takeKey(pending, path)
+	if made != nil {
+		return made
+	}
+	if err != nil || f.hdr.KeyInRecord {
+		r.unmakeFile(f, p)
+		backing.Close(f.fd)
+		f.fd = -1
+		if err == nil {
+			err = make()
+		}
+	}
+	return err
+}
+
+// makeFile makes the backing file, with owner, mode and ACLs but no content,
+// and before it the record that its header will rely on.
 func (r *Root) makeFile(f *file, p *place, caller *fuse.Caller, mode, umask uint32) error {
 	r.tree.RLock()
 	defer r.tree.RUnlock()
@@ -119,10 +143,13 @@ func (r *Root) makeFile(f *file, p *place, caller *fuse.Caller, mode, umask uint
 	if err := r.putSidecar(d, &p.stored); err != nil {
 		return err
 	}
-	// Nobody but the worker may open it before it has its owner.
-	f.fd, err = backing.Open(d.fd, p.stored.Name, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR, 0o600)
-	if err == unix.EEXIST {
-		return err
+	undo := func() error { return nil }
+	if f.hdr.KeyInRecord {
+		undo, err = r.putNameEntry(d, &p.stored, f.nameEntry())
+	}
+	if err == nil {
+		// Nobody but the worker may open it before it has its owner.
+		f.fd, err = backing.Open(d.fd, p.stored.Name, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR, 0o600)
 	}
 	if err == nil {
 		if err = r.dress(f, own); err == nil {
@@ -130,11 +157,16 @@ func (r *Root) makeFile(f *file, p *place, caller *fuse.Caller, mode, umask uint
 		}
 		_ = backing.Unlink(d.fd, p.stored.Name)
 	}
-	r.dropSidecar(d, &p.stored)
+	if undo != nil {
+		_ = undo() // a leftover record says nothing
+	}
+	if err != unix.EEXIST {
+		r.dropSidecar(d, &p.stored)
+	}
 	return err
 }
 
-// unmakeFile takes back what makeFile and beginFile have made.
+// unmakeFile takes back what makeFile has made.
 func (r *Root) unmakeFile(f *file, p *place) {
 	r.tree.RLock()
 	defer r.tree.RUnlock()
@@ -174,25 +206,8 @@ func (f *file) takeKey(pending pendingKey, path string) error {
 	} else {
 		f.hdr.WrappedKey, f.hdr.Path = wrapped, f.path
 	}
+	r.keys.wrappedLen.Store(int64(len(wrapped)))
 	return nil
-}
-
-// beginFile puts a new file's first page on disk, after the record that its
-// header may rely on. From then on it is a file, however the worker ends.
-func (r *Root) beginFile(f *file, p *place, st *unix.Stat_t) error {
-	if f.hdr.KeyInRecord {
-		r.tree.RLock()
-		defer r.tree.RUnlock()
-		d, err := r.acquire(p.parent)
-		if err != nil {
-			return err
-		}
-		defer r.release1(d)
-		if _, err := r.putNameEntry(d, &p.stored, f.nameEntry()); err != nil {
-			return err
-		}
-	}
-	return f.writeFresh(st)
 }
 
 // dress gives a new file its owner, mode and inherited ACLs.

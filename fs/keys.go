@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -55,6 +56,8 @@ type keyring struct {
 	conf   *format.Config
 	sealer *format.Sealer
 	opaque *secret.Buffer // HMAC key for --context opaque
+
+	wrappedLen atomic.Int64 // of the last new key; 0: none was made
 }
 
 // volumeKeySize is the size of a volume key in bytes, as EBS asks for.
@@ -105,6 +108,19 @@ func (k *keyring) bindsPath() bool {
 
 // perFile reports whether the key service decides on each file's key.
 func (k *keyring) perFile() bool { return k.conf.Keys == format.KeysPath }
+
+// likelyFits reports whether the wrapped key of a new file at a context path
+// will fit the file's header, as far as the last one tells.
+func (k *keyring) likelyFits(path string) bool {
+	if !k.perFile() {
+		return true
+	}
+	if !k.bindsPath() {
+		path = ""
+	}
+	n := k.wrappedLen.Load()
+	return n > 0 && format.PathFits(int(n), path)
+}
 
 // maxContextPath bounds the path in an encryption context, in bytes before
 // escaping. A longer path is told as its beginning and its SHA-256, so that
