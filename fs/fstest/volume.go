@@ -228,7 +228,9 @@ func (v *Volume) CheckAlive() {
 // Unmount unmounts the volume and waits for its worker to end.
 func (v *Volume) Unmount() {
 	v.t.Helper()
-	v.Must("unmount", v.Mnt)
+	if stderr, exit := v.unmount(); exit != 0 {
+		v.t.Fatalf("kmsfs unmount: exit %d\n%s", exit, stderr)
+	}
 	if Mounted(v.Mnt) {
 		v.t.Fatalf("%s is still mounted after kmsfs unmount", v.Mnt)
 	}
@@ -236,6 +238,20 @@ func (v *Volume) Unmount() {
 		v.t.Fatalf("worker %d after unmount: %v", v.worker, err)
 	}
 	v.worker = 0
+}
+
+// unmount runs kmsfs unmount until the mount is not busy any more: a process
+// that another goroutine is just starting holds all of this one's descriptors
+// until it executes its program.
+func (v *Volume) unmount() (stderr string, exit int) {
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		_, stderr, exit = v.Run("unmount", v.Mnt)
+		if exit == 0 || !strings.Contains(stderr, "is in use") || time.Now().After(deadline) {
+			return stderr, exit
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // Remount unmounts and mounts again.
@@ -311,7 +327,7 @@ func (v *Volume) cleanup() {
 		if !Alive(v.worker) {
 			v.t.Errorf("the worker %d died during the test", v.worker)
 		}
-		if _, stderr, exit := v.Run("unmount", v.Mnt); exit != 0 {
+		if stderr, exit := v.unmount(); exit != 0 {
 			v.t.Errorf("kmsfs unmount: exit %d\n%s", exit, stderr)
 		} else if err := waitGone(v.worker, time.Minute); err != nil {
 			v.t.Errorf("worker %d after unmount: %v", v.worker, err)
