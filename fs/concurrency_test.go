@@ -329,3 +329,49 @@ m[1]=2
 		t.Errorf("after a remount: %v", err)
 	}
 }
+
+// TestFirstOpenDuringWrite: what the kernel is given of a small file when it is
+// opened first is no older than a write or truncation that runs beside.
+func TestFirstOpenDuringWrite(t *testing.T) {
+	v := fstest.New(t)
+	const files = 300
+	before, after := bytes.Repeat([]byte("A"), 3000), bytes.Repeat([]byte("B"), 3000)
+	for what, change := range map[string]func(fd int) error{
+		"write":    func(fd int) error { _, err := unix.Pwrite(fd, after, 0); return err },
+		"truncate": func(fd int) error { return unix.Ftruncate(fd, 10) },
+		"append":   func(fd int) error { _, err := unix.Pwrite(fd, after, 3000); return err },
+	} {
+		want := map[string][]byte{"write": after, "truncate": before[:10], "append": append(bytes.Clone(before), after...)}[what]
+		t.Run(what, func(t *testing.T) {
+			name := func(i int) string { return filepath.Join(v.Mnt, fmt.Sprint(what, i)) }
+			for i := range files {
+				if err := os.WriteFile(name(i), before, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			v.Remount()
+			for i := range files {
+				w, err := unix.Open(name(i), unix.O_WRONLY|unix.O_CLOEXEC, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					if err := change(w); err != nil {
+						t.Error(err)
+					}
+				})
+				r, err := os.Open(name(i))
+				wg.Wait()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, want) {
+					t.Errorf("file %d: read %d bytes, want %d: older content (%v)", i, len(got), len(want), err)
+				}
+				r.Close()
+				unix.Close(w)
+			}
+		})
+	}
+}

@@ -74,13 +74,14 @@ func (r *Root) newFile(dirID names.ID, tag names.Tag) *file {
 	return &file{r: r, fd: -1, refs: 1, hdr: r.newHeader(dirID, tag)}
 }
 
-// createFile creates a regular file at p and leaves it open.
+// createFile creates a regular file at p and leaves it open. Its node is there
+// before its first page: until then a walk in the background finds a file that
+// was never written, and from then on it finds this one's open state.
 func (r *Root) createFile(p *place, caller *fuse.Caller, mode, umask uint32, st *unix.Stat_t) (*node, *file, error) {
 	f := r.newFile(p.dirID, p.stored.Tag)
-	make := func() error { return r.makeFile(f, p, caller, mode, umask) }
-	err := r.makeWithKey(f, p, make)
+	err := r.makeWithKey(f, p, func() error { return r.makeFile(f, p, caller, mode, umask) })
 	if err == nil {
-		if err = f.writeFresh(st); err != nil {
+		if err = backing.Fstat(f.fd, st); err != nil {
 			r.unmakeFile(f, p)
 		}
 	}
@@ -89,9 +90,18 @@ func (r *Root) createFile(p *place, caller *fuse.Caller, mode, umask uint32, st 
 		return nil, nil, err
 	}
 	r.tree.Lock()
-	defer r.tree.Unlock()
 	n := r.bornLocked(p.parent, p.name, p.stored, st)
 	r.adoptFile(n, f, &nameRef{p.parent, p.name, p.stored})
+	r.tree.Unlock()
+	if err := f.writeFresh(st); err != nil {
+		r.unmakeFile(f, p)
+		r.tree.Lock()
+		r.nameGoneLocked(p.parent, p.stored.Name, st)
+		r.tree.Unlock()
+		r.letGo(f)
+		r.Forget(n.id, 1)
+		return nil, nil, err
+	}
 	return n, f, nil
 }
 
@@ -160,8 +170,9 @@ func (r *Root) makeFile(f *file, p *place, caller *fuse.Caller, mode, umask uint
 	if undo != nil {
 		_ = undo() // a leftover record says nothing
 	}
-	if err != unix.EEXIST {
-		r.dropSidecar(d, &p.stored)
+	var st unix.Stat_t
+	if backing.Stat(d.fd, p.stored.Name, &st) == unix.ENOENT {
+		r.dropSidecar(d, &p.stored) // else it is another's
 	}
 	return err
 }
@@ -332,16 +343,11 @@ func (r *Root) tmpfile(parent *node, in *fuse.CreateIn, st *unix.Stat_t) (*node,
 	// that the audit log says nothing of the ciphertext.
 	f := r.newFile(d.id, names.Tag{})
 	path := contextOf(parent.childPathLocked("#" + rand.Text()))
-	pending := r.keys.create(f.hdr.FileID, path)
-	own, err := r.inherit(parent, d, &in.Caller, in.Mode&0o7777|unix.S_IFREG, in.Umask)
-	if err == nil {
-		f.fd, err = backing.Open(d.fd, ".", unix.O_TMPFILE|unix.O_RDWR, 0o600)
-	}
-	if err == nil {
-		err = r.dress(f, own)
-	}
 	r.release1(d)
 	r.tree.RUnlock()
+
+	pending := r.keys.create(f.hdr.FileID, path)
+	err = r.makeNameless(f, parent, in)
 	// A key that does not fit the header needs no record yet: without a name
 	// the file does not outlive the worker.
 	if e := f.takeKey(pending, path); err == nil {
@@ -359,6 +365,25 @@ func (r *Root) tmpfile(parent *node, in *fuse.CreateIn, st *unix.Stat_t) (*node,
 	n := r.bornLocked(nil, "", names.Stored{}, st)
 	r.adoptFile(n, f, &nameRef{parent: parent})
 	return n, f, nil
+}
+
+// makeNameless is makeFile for a file without a name.
+func (r *Root) makeNameless(f *file, parent *node, in *fuse.CreateIn) error {
+	r.tree.RLock()
+	defer r.tree.RUnlock()
+	d, err := r.acquire(parent)
+	if err != nil {
+		return err
+	}
+	defer r.release1(d)
+	own, err := r.inherit(parent, d, &in.Caller, in.Mode&0o7777|unix.S_IFREG, in.Umask)
+	if err != nil {
+		return err
+	}
+	if f.fd, err = backing.Open(d.fd, ".", unix.O_TMPFILE|unix.O_RDWR, 0o600); err != nil {
+		return err
+	}
+	return r.dress(f, own)
 }
 
 // Mknod implements fuse.RawFileSystem.

@@ -25,7 +25,8 @@ import (
 // The receiver wipes every Plaintext it is given.
 //
 // Begin is Batch in two halves: what lies between them is done while the
-// service works. The function it returns must be called, once.
+// service works. The function it returns must be called, once. Either half may
+// wait, for a service that hangs: no lock but a node's own may be held.
 type KeyService interface {
 	Batch(ctx context.Context, items []kmsapi.BatchItem) ([]kmsapi.BatchResult, error)
 	Begin(ctx context.Context, items []kmsapi.BatchItem) (wait func() ([]kmsapi.BatchResult, error))

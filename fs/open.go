@@ -64,9 +64,16 @@ const prefillMax = 32 << 10
 // prefill puts the content of a small file into the kernel's cache when it is
 // opened for the first time: it is about to be read, and that costs a round
 // trip. Whoever asks READ instead gets the same.
+//
+// Only the sole holder does it, under n.mu: whoever else had the file could
+// have changed it, and a WRITE keeps its page locked until it is answered, so
+// that the kernel would take the older content after it. Everything that
+// changes a file's content holds it first, and waits for n.mu to do so.
 func (r *Root) prefill(n *node, f *file) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	length := f.shown.Load()
-	if length == 0 || length > prefillMax || n.cached.Swap(true) {
+	if f.refs > 1 || length == 0 || length > prefillMax || n.cached.Swap(true) {
 		return
 	}
 	buf := getPages(prefillMax / content.PageSize)

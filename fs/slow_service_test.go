@@ -1,6 +1,7 @@
 package fs_test
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -151,4 +152,47 @@ func duringOpen(t *testing.T, service *valve, name string, ops map[string]func()
 	if err := <-opened; err != nil {
 		t.Error(err)
 	}
+}
+
+// TestSlowKeyServiceElsewhere: while creates and opens wait for the key service,
+// whatever needs no key goes on.
+func TestSlowKeyServiceElsewhere(t *testing.T) {
+	v := fstest.New(t, fstest.Unmounted())
+	service := newValve(t, v)
+	v.Mount()
+	service.hold()
+	var waiting sync.WaitGroup
+	for i := range 3 { // two connections each: the client has six, one request on each
+		sub := filepath.Join(v.Mnt, fmt.Sprint("sub", i)) // in which nobody else creates
+		if err := os.Mkdir(sub, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, open := range []func() (int, error){
+			func() (int, error) { return unix.Open(v.Mnt, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600) },
+			func() (int, error) {
+				return unix.Open(filepath.Join(sub, "f"), unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+			},
+		} {
+			waiting.Go(func() {
+				fd, err := open()
+				if err != nil {
+					t.Error(err)
+				}
+				unix.Close(fd)
+			})
+			<-service.asked
+		}
+		done := make(chan error, 1)
+		go func() { done <- os.MkdirAll(filepath.Join(v.Mnt, fmt.Sprint("dir", i)), 0o755) }()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Error("mkdir waits for the key service")
+		}
+	}
+	service.held.Unlock()
+	waiting.Wait()
 }

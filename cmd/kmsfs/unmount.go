@@ -43,6 +43,10 @@ func unmountAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	// The mount is where a symlink leads. Of a dead one nothing can be asked.
+	if real, err := filepath.EvalSymlinks(mountpoint); err == nil {
+		mountpoint = real
+	}
 	// The info is the worker's own: there is none when it has died.
 	info, err := fs.ReadInfo(mountpoint)
 	dead := errors.Is(err, unix.ENOTCONN)

@@ -11,7 +11,7 @@ import (
 // ENODATA when there is none.
 func GetXattr(dirfd int, name, attr string) ([]byte, error) {
 	return readXattr(func(buf []byte) (int, error) {
-		if n, err := xattrAt(unix.SYS_GETXATTRAT, dirfd, name, attr, buf); err != unix.ENOSYS {
+		if n, err := xattrAt(unix.SYS_GETXATTRAT, dirfd, name, attr, buf); known(err) {
 			return n, err
 		}
 		return unix.Lgetxattr(xattrPath(dirfd, name), attr, buf)
@@ -46,7 +46,7 @@ func readXattr(get func([]byte) (int, error)) ([]byte, error) {
 // SetXattr replaces the extended attribute attr of name below dirfd as a whole.
 func SetXattr(dirfd int, name, attr string, value []byte) error {
 	return noEINTR(func() error {
-		if _, err := xattrAt(unix.SYS_SETXATTRAT, dirfd, name, attr, value); err != unix.ENOSYS {
+		if _, err := xattrAt(unix.SYS_SETXATTRAT, dirfd, name, attr, value); known(err) {
 			return err
 		}
 		return unix.Lsetxattr(xattrPath(dirfd, name), attr, value, 0)
@@ -77,6 +77,10 @@ func FremoveXattr(fd int, attr string) error {
 // before Linux 6.13: one component below a descriptor, never followed when it
 // is a symlink.
 func xattrPath(dirfd int, name string) string { return procFD(dirfd) + "/" + name }
+
+// known reports whether an error is that of a system call that exists. Filters
+// (seccomp) answer those they do not know with EPERM.
+func known(err error) bool { return err != unix.ENOSYS && err != unix.EPERM }
 
 // noXattrAt is set once the kernel has turned out not to know these calls.
 var noXattrAt atomic.Bool

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -64,6 +65,13 @@ const maxWaiting = 2
 // Mount mounts, answers the kernel's first request (INIT), and serves the others
 // in the background until the mount is gone.
 func Mount(o Options) (*Conn, error) {
+	// mount(2) follows symlinks, and umount2(2) shall not: it must be told the
+	// same place.
+	mountpoint, err := filepath.EvalSymlinks(o.Mountpoint)
+	if err != nil {
+		return nil, err
+	}
+	o.Mountpoint = mountpoint
 	fd, err := open(&o)
 	if err != nil {
 		return nil, err
