@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -261,4 +262,32 @@ func TestAnyName(t *testing.T) {
 	}
 	v.Unmount()
 	v.Fsck()
+}
+
+// TestManyOpen: what programs have open at a time is limited by what the system
+// allows, not by what one process, the worker, is allowed by default.
+func TestManyOpen(t *testing.T) {
+	var lim unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
+		t.Fatal(err)
+	}
+	want := lim.Max
+	more := unix.Rlimit{Cur: lim.Cur, Max: lim.Max + 1}
+	if unix.Setrlimit(unix.RLIMIT_NOFILE, &more) == nil { // we have CAP_SYS_RESOURCE, and so has the worker
+		text, err := os.ReadFile("/proc/sys/fs/nr_open")
+		if err == nil {
+			want, err = strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	v := fstest.New(t)
+	var got unix.Rlimit
+	if err := unix.Prlimit(v.Worker(), unix.RLIMIT_NOFILE, nil, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Cur != want {
+		t.Errorf("the worker may have %d files open, not %d", got.Cur, want)
+	}
 }

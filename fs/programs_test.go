@@ -262,7 +262,7 @@ func TestStressNG(t *testing.T) {
 	}
 	var all string
 	for name, options := range map[string]string{
-		"access": "", "chdir": "", "chmod": "", "chown": "", "copy-file": "--copy-file-bytes 128m", "dentry": "--dentries 500",
+		"access": "", "chdir": "--chdir-dirs 4096", "chmod": "", "chown": "", "copy-file": "--copy-file-bytes 128m", "dentry": "--dentries 500",
 		"dir": "--dir-dirs 500", "dirdeep": "--dirdeep-inodes 2000", "dirmany": "", "fallocate": "--fallocate-bytes 8m",
 		"fcntl": "", "filename": "", "flock": "", "fpunch": "", "fstat": "", "getdent": "", "hdd": "--hdd-bytes 16m",
 		"io": "", "iomix": "--iomix-bytes 16m", "lease": "", "link": "", "locka": "", "lockf": "", "lockofd": "",

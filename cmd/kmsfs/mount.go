@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -139,6 +140,7 @@ func serveMount(c *cli.Context, cipherDir, mountpoint string, ready func()) erro
 		return err
 	}
 	unix.Umask(0) // modes are as the callers ask
+	raiseFileLimit()
 	// The garbage collector runs whenever the heap has doubled, which a live
 	// heap of a few megabytes does many times a second under load. This
 	// ballast, never touched and so never resident, makes it wait for as much
@@ -172,6 +174,25 @@ func serveMount(c *cli.Context, cipherDir, mountpoint string, ready func()) erro
 	go func() { root.Wait(); close(gone) }()
 	unmountOnSignal(root, gone)
 	return root.Close()
+}
+
+// raiseFileLimit lets the worker have as many descriptors as the system allows:
+// each file and directory that programs have open through the mount is one of
+// the worker's too, and their limits are each their own.
+func raiseFileLimit() {
+	var lim unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
+		return
+	}
+	if text, err := os.ReadFile("/proc/sys/fs/nr_open"); err == nil && os.Geteuid() == 0 {
+		if n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64); err == nil {
+			lim.Max = max(lim.Max, n)
+		}
+	}
+	lim.Cur = lim.Max
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
+		slog.Info("the limit of open files stays as it is", "err", err)
+	}
 }
 
 // unmountOnSignal returns when the mount is gone; SIGINT and SIGTERM ask for it
