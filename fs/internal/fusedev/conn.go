@@ -16,8 +16,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -186,9 +188,10 @@ type buffers struct {
 // Sizes of struct fuse_in_header and fuse_out_header, and room for the largest
 // fixed part of a request or reply (linux/fuse.h).
 const (
-	headerIn  = 40
-	headerOut = 16
-	fixedPart = 4096
+	headerIn    = 40
+	writeHeader = headerIn + 40 // with struct fuse_write_in
+	headerOut   = 16
+	fixedPart   = 4096
 
 	smallReply = headerOut + fixedPart + 4096
 )
@@ -199,7 +202,17 @@ func (c *Conn) getBuffers() *buffers {
 		return b
 	}
 	// The kernel refuses to fill a buffer that its largest write would not fit.
-	return &buffers{in: make([]byte, fixedPart+c.o.MaxRequest), out: make([]byte, smallReply)}
+	return &buffers{in: aligned(writeHeader, fixedPart+c.o.MaxRequest), out: make([]byte, smallReply)}
+}
+
+// aligned makes a buffer of at least size bytes in which what follows the first
+// header bytes begins on a page. The kernel copies data page by page: beside
+// the pages' bounds each would take two goes.
+func aligned(header, size int) []byte {
+	page := os.Getpagesize()
+	b := make([]byte, size+page)
+	at := int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) + header
+	return b[(page-at%page)%page:]
 }
 
 // reply returns a buffer for the reply to the request in b.in.
@@ -209,7 +222,7 @@ func (b *buffers) reply(n int) []byte {
 		return b.out
 	}
 	if size > len(b.large) {
-		b.large = make([]byte, size)
+		b.large = aligned(headerOut, size)
 	}
 	return b.large
 }
