@@ -30,21 +30,33 @@ func as[In, Out any](method func(*Service, context.Context, Caller, *In) (*Out, 
 // actions is the API of this service.
 func actions() map[string]action {
 	return map[string]action{
+		kmsapi.OpCancelKeyDeletion:               as((*Service).CancelKeyDeletion),
 		kmsapi.OpCreateAlias:                     as((*Service).CreateAlias),
 		kmsapi.OpCreateKey:                       as((*Service).CreateKey),
 		kmsapi.OpDecrypt:                         as((*Service).Decrypt),
 		kmsapi.OpDeleteAlias:                     as((*Service).DeleteAlias),
 		kmsapi.OpDescribeKey:                     as((*Service).DescribeKey),
 		kmsapi.OpDisableKey:                      as((*Service).DisableKey),
+		kmsapi.OpDisableKeyRotation:              as((*Service).DisableKeyRotation),
 		kmsapi.OpEnableKey:                       as((*Service).EnableKey),
+		kmsapi.OpEnableKeyRotation:               as((*Service).EnableKeyRotation),
 		kmsapi.OpEncrypt:                         as((*Service).Encrypt),
 		kmsapi.OpGenerateDataKey:                 as((*Service).GenerateDataKey),
 		kmsapi.OpGenerateDataKeyWithoutPlaintext: as((*Service).GenerateDataKeyWithoutPlaintext),
 		kmsapi.OpGenerateRandom:                  as((*Service).GenerateRandom),
+		kmsapi.OpGetKeyLastUsage:                 as((*Service).GetKeyLastUsage),
+		kmsapi.OpGetKeyRotationStatus:            as((*Service).GetKeyRotationStatus),
 		kmsapi.OpListAliases:                     as((*Service).ListAliases),
+		kmsapi.OpListKeyRotations:                as((*Service).ListKeyRotations),
 		kmsapi.OpListKeys:                        as((*Service).ListKeys),
+		kmsapi.OpListResourceTags:                as((*Service).ListResourceTags),
 		kmsapi.OpReEncrypt:                       as((*Service).ReEncrypt),
+		kmsapi.OpRotateKeyOnDemand:               as((*Service).RotateKeyOnDemand),
+		kmsapi.OpScheduleKeyDeletion:             as((*Service).ScheduleKeyDeletion),
+		kmsapi.OpTagResource:                     as((*Service).TagResource),
+		kmsapi.OpUntagResource:                   as((*Service).UntagResource),
 		kmsapi.OpUpdateAlias:                     as((*Service).UpdateAlias),
+		kmsapi.OpUpdateKeyDescription:            as((*Service).UpdateKeyDescription),
 	}
 }
 

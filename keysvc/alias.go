@@ -61,7 +61,7 @@ func (s *Service) CreateAlias(_ context.Context, caller Caller, in *kmsapi.Alias
 		if err := s.roomForAlias(k); err != nil {
 			return err
 		}
-		now := s.clock().UTC()
+		now := s.now()
 		return s.putAlias(&alias{Schema: recordSchema, Name: in.AliasName, TargetKeyID: k.record.ID, CreatedAt: now, UpdatedAt: now})
 	})
 }
@@ -82,7 +82,7 @@ func (s *Service) UpdateAlias(_ context.Context, caller Caller, in *kmsapi.Alias
 	if err != nil {
 		return nil, err
 	}
-	if err := s.permitted(access{caller: caller, action: kmsapi.OpUpdateAlias, key: from}); err != nil {
+	if err := s.permitted(access{caller: caller, action: kmsapi.OpUpdateAlias, key: from, anyState: true}); err != nil {
 		return nil, err
 	}
 	return s.onAlias(caller, kmsapi.OpUpdateAlias, in.AliasName, []*key{to}, func() error {
@@ -92,7 +92,7 @@ func (s *Service) UpdateAlias(_ context.Context, caller Caller, in *kmsapi.Alias
 			}
 		}
 		a := *old
-		a.TargetKeyID, a.UpdatedAt = to.record.ID, s.clock().UTC()
+		a.TargetKeyID, a.UpdatedAt = to.record.ID, s.now()
 		return s.putAlias(&a)
 	})
 }

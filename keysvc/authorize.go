@@ -2,6 +2,7 @@ package keysvc
 
 import (
 	"fmt"
+	"strings"
 
 	"kmsfs.dev/kmsfs/internal/secret"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
@@ -11,7 +12,7 @@ import (
 // and what an audit log records.
 type access struct {
 	caller Caller
-	// action without its "kms:". ReEncrypt is two accesses: ReEncryptFrom on
+	// action without its "kms:"; the service's own begin with "kmsfs:". ReEncrypt is two accesses: ReEncryptFrom on
 	// the source key and ReEncryptTo on the destination key.
 	action string
 	// key is the key, or nil for an action that is on none.
@@ -20,6 +21,17 @@ type access struct {
 	alias string
 	// context is the request's encryption context.
 	context map[string]string
+	// anyState is set where the key's state does not matter although the action
+	// has a rule for it: UpdateAlias may leave a key that is pending deletion.
+	anyState bool
+}
+
+// name is the action as a policy writes it.
+func (a access) name() string {
+	if strings.Contains(a.action, ":") {
+		return a.action // one of ours
+	}
+	return "kms:" + a.action
 }
 
 func (a access) resource() string {
@@ -39,8 +51,8 @@ const (
 )
 
 // perform authorizes a, checks that the key's state permits it, and then calls
-// use with the key's material. Every action of the service passes through
-// here, each item of a batch by itself.
+// use with the key's material, which is not wiped before use returns. Every
+// action of the service passes through here, each item of a batch by itself.
 func (s *Service) perform(a access, use func(materials) error) error {
 	if err := s.begin(); err != nil {
 		return err
@@ -49,21 +61,30 @@ func (s *Service) perform(a access, use func(materials) error) error {
 	if err := s.authorize(a); err != nil {
 		return err
 	}
-	var m materials
-	if a.key != nil {
+	if a.key == nil {
+		return use(materials{})
+	}
+	if !a.key.life.hold() {
+		return errorf(kmsapi.CodeNotFound, "Key '%s' does not exist", a.key.arn)
+	}
+	defer a.key.life.release()
+	if !a.anyState {
 		if err := a.key.permits(a.action); err != nil {
 			return err
 		}
-		m.key = a.key
 	}
-	return use(m)
+	if err := use(materials{a.key}); err != nil {
+		return err
+	}
+	s.noteUse(a)
+	return nil
 }
 
 // authorize applies the default key policy, "the account root may kms:*", to
 // the local principals of this machine. The account is the service owner's: its
 // own user and the superuser act for it, nobody else does.
 func (s *Service) authorize(a access) error {
-	if a.caller.UID == 0 || a.caller.UID == s.owner {
+	if s.isAccountRoot(a.caller) {
 		return nil
 	}
 	why := "no resource-based policy allows"
@@ -72,10 +93,14 @@ func (s *Service) authorize(a access) error {
 	}
 	return &kmsapi.Error{
 		Code: kmsapi.CodeAccessDenied,
-		Message: fmt.Sprintf("User: %s is not authorized to perform: kms:%s on resource: %s because %s the kms:%s action",
-			a.caller.ARN, a.action, a.resource(), why, a.action),
+		Message: fmt.Sprintf("User: %s is not authorized to perform: %s on resource: %s because %s the %s action",
+			a.caller.ARN, a.name(), a.resource(), why, a.name()),
 	}
 }
+
+// isAccountRoot tells who acts for the account: the superuser, and the user
+// whose service this is.
+func (s *Service) isAccountRoot(c Caller) bool { return c.UID == 0 || c.UID == s.owner }
 
 // materials gives access to a key's material. Only perform makes a useful one;
 // it is valid until perform returns.
@@ -101,44 +126,4 @@ type material struct {
 	id    string   // 64 hexadecimal digits, AWS's KeyMaterialId
 	short [16]byte // the first half of the id, as in a CiphertextBlob
 	bytes *secret.Buffer
-}
-
-// permits checks the key's state.
-func (k *key) permits(action string) error {
-	switch action {
-	case kmsapi.OpDescribeKey, kmsapi.OpListAliases, kmsapi.OpDeleteAlias:
-		return nil // in any state
-	case kmsapi.OpEnableKey, kmsapi.OpDisableKey:
-		switch k.record.State {
-		case kmsapi.StateEnabled, kmsapi.StateDisabled:
-			return nil
-		}
-	case kmsapi.OpCreateAlias, kmsapi.OpUpdateAlias:
-		if k.record.State != kmsapi.StatePendingDeletion {
-			return nil
-		}
-	default: // cryptographic operations
-		switch k.record.State {
-		case kmsapi.StateEnabled, kmsapi.StateUpdating:
-			return nil
-		case kmsapi.StateDisabled:
-			return &kmsapi.Error{Code: kmsapi.CodeDisabled, Message: k.arn + " is disabled."}
-		}
-	}
-	return &kmsapi.Error{Code: kmsapi.CodeInvalidState, Message: k.arn + " " + stateClause(k.record.State)}
-}
-
-// stateClause is how AWS words a state in KMSInvalidStateException.
-func stateClause(state string) string {
-	switch state {
-	case kmsapi.StatePendingDeletion:
-		return "is pending deletion."
-	case kmsapi.StatePendingImport:
-		return "is pending import."
-	case kmsapi.StateCreating:
-		return "is creating."
-	case kmsapi.StateUpdating:
-		return "is updating."
-	}
-	return "is unavailable."
 }

@@ -18,6 +18,8 @@ type Caller struct {
 	// PID is the peer's process when it connected. It is for people who read
 	// logs: it may have been reused since.
 	PID int32
+	// RequestID is the request's, for GetKeyLastUsage; "" within a batch.
+	RequestID string
 }
 
 // LocalCaller is the principal of a user of this machine.

@@ -28,8 +28,9 @@ type handler struct {
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("x-amzn-RequestId", uuid.NewString())
-	out, err := h.run(w, r)
+	id := uuid.NewString()
+	w.Header().Set("x-amzn-RequestId", id)
+	out, err := h.run(w, r, id)
 	if err != nil {
 		h.refuse(w, apiError(h.log, r.Header.Get("X-Amz-Target"), err))
 		return
@@ -43,7 +44,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.reply(w, http.StatusOK, body)
 }
 
-func (h *handler) run(w http.ResponseWriter, r *http.Request) (any, error) {
+func (h *handler) run(w http.ResponseWriter, r *http.Request, id string) (any, error) {
 	caller, ok := r.Context().Value(callerKey{}).(Caller)
 	if !ok {
 		return nil, errors.New("a request without a caller")
@@ -61,6 +62,7 @@ func (h *handler) run(w http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, err
 	}
 	defer secret.Wipe(body)
+	caller.RequestID = id
 	return act(r.Context(), h.s, caller, body)
 }
 

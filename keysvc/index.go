@@ -44,6 +44,22 @@ func (x *index) deleteAlias(name string) {
 	delete(x.aliases, name)
 }
 
+// deleteKey removes k and its aliases. Its material is left to the caller.
+func (x *index) deleteKey(k *key) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.keys, k.record.ID)
+	delete(x.byBytes, k.bytes)
+	maps.DeleteFunc(x.aliases, func(_ string, a *alias) bool { return a.TargetKeyID == k.record.ID })
+}
+
+// allKeys returns all keys, in no order.
+func (x *index) allKeys() []*key {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return slices.Collect(maps.Values(x.keys))
+}
+
 func (x *index) key(id string) *key {
 	x.mu.RLock()
 	defer x.mu.RUnlock()

@@ -2,18 +2,12 @@ package keysvc
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
-	"kmsfs.dev/kmsfs/internal/secret"
-	"kmsfs.dev/kmsfs/keysvc/internal/blob"
 	"kmsfs.dev/kmsfs/keysvc/internal/store"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
@@ -48,20 +42,13 @@ func (s *Service) CreateKey(_ context.Context, caller Caller, in *kmsapi.CreateK
 
 func checkCreateKey(in *kmsapi.CreateKeyInput) error {
 	var v violations
-	if utf8.RuneCountInString(in.Description) > kmsapi.MaxDescription {
-		v.add(quoted(in.Description), "description", fmt.Sprintf("Member must have length less than or equal to %d", kmsapi.MaxDescription))
-	}
+	v.description(in.Description)
 	v.oneOf(in.KeySpec, "keySpec", keySpecs)
 	v.oneOf(in.CustomerMasterKeySpec, "customerMasterKeySpec", keySpecs)
 	v.oneOf(in.KeyUsage, "keyUsage", keyUsages)
 	v.oneOf(in.Origin, "origin", origins)
 	v.optionalText(in.Policy, "policy", 131072)
-	for i, t := range in.Tags {
-		v.text(t.TagKey, fmt.Sprintf("tags.%d.member.tagKey", i+1), 128)
-		if utf8.RuneCountInString(t.TagValue) > 256 {
-			v.add(quoted(t.TagValue), fmt.Sprintf("tags.%d.member.tagValue", i+1), "Member must have length less than or equal to 256")
-		}
-	}
+	v.tags(in.Tags)
 	if err := v.err(); err != nil {
 		return err
 	}
@@ -72,23 +59,6 @@ func checkCreateKey(in *kmsapi.CreateKeyInput) error {
 		return err
 	}
 	return checkSupported(in)
-}
-
-func checkTags(tags []kmsapi.Tag) error {
-	if len(tags) > kmsapi.MaxTagsPerKey {
-		return errorf(kmsapi.CodeTag, "Too many tags")
-	}
-	seen := make(map[string]bool, len(tags))
-	for _, t := range tags {
-		if strings.HasPrefix(strings.ToLower(t.TagKey), "aws:") {
-			return errorf(kmsapi.CodeTag, "Tags beginning with aws: are reserved")
-		}
-		if seen[t.TagKey] {
-			return errorf(kmsapi.CodeTag, "Duplicate tag keys")
-		}
-		seen[t.TagKey] = true
-	}
-	return nil
 }
 
 // checkSupported refuses what the service could store but not honour.
@@ -111,9 +81,16 @@ func checkSupported(in *kmsapi.CreateKeyInput) error {
 
 // makeKey stores a new key and then puts it into the index.
 func (s *Service) makeKey(caller Caller, in *kmsapi.CreateKeyInput) (_ *key, err error) {
-	now := s.clock().UTC()
-	var matID [32]byte
-	rand.Read(matID[:])
+	now := s.now()
+	m, err := generateMaterial()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			m.bytes.Free()
+		}
+	}()
 	r := keyRecord{
 		Schema:      recordSchema,
 		ID:          uuid.NewString(),
@@ -126,29 +103,17 @@ func (s *Service) makeKey(caller Caller, in *kmsapi.CreateKeyInput) (_ *key, err
 		Tags:        in.Tags,
 		CreatedAt:   now,
 		CreatedBy:   caller.ARN,
-		Materials:   []materialRecord{{ID: hex.EncodeToString(matID[:]), CreatedAt: now}},
+		Materials:   []materialRecord{{ID: m.id, CreatedAt: now}},
+		UsageSince:  now,
+		Simulated:   s.simulated,
 	}
 	k, err := newKey(r)
 	if err != nil {
 		return nil, err
 	}
-	buf, err := secret.New(blob.MaterialLen)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			buf.Free()
-		}
-	}()
-	rand.Read(buf.Bytes())
-	m, err := newMaterial(r.Materials[0].ID, buf)
-	if err != nil {
-		return nil, err
-	}
 	k.materials = []material{m}
 	err = s.db.Update(func(tx store.SealedTx) error {
-		if err := tx.Set(materialRecordName(r.ID, m.id), buf.Bytes()); err != nil {
+		if err := tx.Set(materialRecordName(r.ID, m.id), m.bytes.Bytes()); err != nil {
 			return err
 		}
 		return putRecord(tx, keyRecordName(r.ID), r)
@@ -186,7 +151,7 @@ func (s *Service) DescribeKey(_ context.Context, caller Caller, in *kmsapi.Descr
 
 func (k *key) metadata() kmsapi.KeyMetadata {
 	r := k.record
-	return kmsapi.KeyMetadata{
+	m := kmsapi.KeyMetadata{
 		AWSAccountID:          Account,
 		Arn:                   k.arn,
 		CreationDate:          epochSeconds(r.CreatedAt),
@@ -203,6 +168,10 @@ func (k *key) metadata() kmsapi.KeyMetadata {
 		MultiRegion:           r.MultiRegion,
 		Origin:                r.Origin,
 	}
+	if r.Deletion != nil {
+		m.DeletionDate = epochSeconds(r.Deletion.Date)
+	}
+	return m
 }
 
 // epochSeconds is a JSON 1.1 timestamp, in milliseconds' precision as AWS's.
@@ -234,40 +203,22 @@ func (s *Service) ListKeys(_ context.Context, caller Caller, in *kmsapi.ListKeys
 	return out, nil
 }
 
-// EnableKey makes a disabled key usable again.
-func (s *Service) EnableKey(_ context.Context, caller Caller, in *kmsapi.KeyIDInput) (*kmsapi.Empty, error) {
-	return s.setState(caller, in.KeyID, kmsapi.OpEnableKey, kmsapi.StateEnabled)
-}
-
-// DisableKey makes a key unusable until it is enabled again.
-func (s *Service) DisableKey(_ context.Context, caller Caller, in *kmsapi.KeyIDInput) (*kmsapi.Empty, error) {
-	return s.setState(caller, in.KeyID, kmsapi.OpDisableKey, kmsapi.StateDisabled)
-}
-
-func (s *Service) setState(caller Caller, keyID, action, state string) (*kmsapi.Empty, error) {
+// UpdateKeyDescription replaces a key's description.
+func (s *Service) UpdateKeyDescription(_ context.Context, caller Caller, in *kmsapi.UpdateKeyDescriptionInput) (*kmsapi.Empty, error) {
 	var v violations
-	v.text(keyID, "keyId", kmsapi.MaxKeyID)
+	v.text(in.KeyID, "keyId", kmsapi.MaxKeyID)
+	if in.Description == nil {
+		v.add("null", "description", "Member must not be null")
+	} else {
+		v.description(*in.Description)
+	}
 	if err := v.err(); err != nil {
 		return nil, err
 	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	k, err := s.resolveKey(keyID)
-	if err != nil {
-		return nil, err
-	}
-	err = s.perform(access{caller: caller, action: action, key: k}, func(materials) error {
-		if k.record.State == state {
-			return nil
-		}
+	err := s.changeKey(caller, in.KeyID, kmsapi.OpUpdateKeyDescription, func(k *key) error {
 		r := k.record
-		r.State = state
-		if err := s.db.Update(func(tx store.SealedTx) error { return putRecord(tx, keyRecordName(r.ID), r) }); err != nil {
-			return err
-		}
-		s.index.setKey(k.withRecord(r))
-		s.log.Info("changed a key's state", "key", k.arn, "state", state, "principal", caller.ARN)
-		return nil
+		r.Description = *in.Description
+		return s.replaceKey(k, r)
 	})
 	if err != nil {
 		return nil, err

@@ -38,11 +38,18 @@ type keyRecord struct {
 	CreatedAt   time.Time
 	CreatedBy   string           // principal ARN
 	Materials   []materialRecord // oldest first; the last one encrypts
+
+	Deletion          *deletion `json:",omitempty"` // while PendingDeletion
+	Rotation          *rotation `json:",omitempty"` // while automatic rotation is on
+	OnDemandRotations int       `json:",omitempty"` // ever
+	UsageSince        time.Time `json:",omitzero"`  // since when uses are noted
+	Simulated         bool      `json:",omitempty"` // its dates are of a simulated clock
 }
 
 type materialRecord struct {
 	ID        string // 64 hexadecimal digits
 	CreatedAt time.Time
+	Rotation  string `json:",omitempty"` // AUTOMATIC, ON_DEMAND; none made the first
 }
 
 // alias is what is stored of an alias.
@@ -54,7 +61,7 @@ type alias struct {
 	UpdatedAt   time.Time
 }
 
-// recordSchema is the version of both. An unknown one is refused.
+// recordSchema is the version of all. An unknown one is refused.
 const recordSchema = 1
 
 // key is a key in memory.
@@ -63,6 +70,7 @@ type key struct {
 	arn       string
 	bytes     [16]byte // the id as a CiphertextBlob has it
 	materials []material
+	life      *life // shared by all versions of this key
 }
 
 func newKey(r keyRecord) (*key, error) {
@@ -70,7 +78,7 @@ func newKey(r keyRecord) (*key, error) {
 	if err != nil || id.String() != r.ID {
 		return nil, fmt.Errorf("key id %q is not a UUID", r.ID)
 	}
-	return &key{record: r, arn: keyARN(r.ID), bytes: id}, nil
+	return &key{record: r, arn: keyARN(r.ID), bytes: id, life: new(life)}, nil
 }
 
 // withRecord is k with another record; the material is shared.
@@ -106,6 +114,9 @@ func (s *Service) load() error {
 			if err != nil {
 				return fmt.Errorf("record %s: %w", name, err)
 			}
+			if r.Simulated != s.simulated {
+				return fmt.Errorf("record %s: the record %s does not fit it, or is missing: the store was changed, restore it from a backup", name, clockRecordName)
+			}
 			s.index.setKey(k) // before its material, so that wipe finds it
 			if err := k.loadMaterials(tx); err != nil {
 				return err
@@ -113,6 +124,9 @@ func (s *Service) load() error {
 			return nil
 		})
 		if err != nil {
+			return err
+		}
+		if err := s.loadUsage(tx); err != nil {
 			return err
 		}
 		return tx.Scan(aliasRecords, func(name string, value []byte) error {
@@ -171,7 +185,7 @@ func (k *key) loadMaterials(tx store.SealedTx) error {
 	return nil
 }
 
-// putRecord stores r, which is a keyRecord or an alias.
+// putRecord stores r, which is no key material.
 func putRecord(tx store.SealedTx, name string, r any) error {
 	value, err := json.Marshal(r)
 	if err != nil {

@@ -59,6 +59,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	mux.Handle("/", &handler{s: s.svc, log: s.log, actions: actions()})
 	mux.HandleFunc("GET "+kmsapi.StatusPath, s.status)
 	mux.HandleFunc("GET "+kmsapi.BatchPath, s.batch)
+	mux.HandleFunc(kmsapi.AdvancePath, s.advance)
 	h := &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 10 * time.Second,
@@ -229,6 +230,9 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		IdleAfter: s.opts.IdleTimeout.Seconds(),
 		Principal: caller.ARN,
 	}
+	if s.svc.simulated {
+		st.SimulatedTime, st.ClockAhead = epochSeconds(s.svc.now()), time.Duration(s.svc.ahead.Load()).Seconds()
+	}
 	st.Keys, st.Aliases = s.svc.index.counts()
 	s.mu.Lock()
 	st.Clients = len(s.conns)
@@ -237,4 +241,17 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	if err := json.NewEncoder(w).Encode(st); err != nil {
 		s.log.Debug("reply", "error", err)
 	}
+}
+
+// advanceTime is how long an advance may take: ten years of rotations of very
+// many keys, each on disk.
+const advanceTime = 10 * time.Minute
+
+// advance answers a request to move the simulated clock.
+func (s *Server) advance(w http.ResponseWriter, r *http.Request) {
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(advanceTime)); err != nil {
+		s.log.Debug("advance", "error", err)
+	}
+	h := handler{s: s.svc, log: s.log, actions: map[string]action{kmsapi.OpAdvanceClock: as((*Service).Advance)}}
+	h.ServeHTTP(w, r)
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -49,6 +50,9 @@ type Options struct {
 	OwnerUID *uint32
 	// Clock is time.Now unless a test says otherwise.
 	Clock func() time.Time
+	// SimulatedClock makes a new service one whose clock can be advanced, for
+	// rehearsals. Such a service stays one: see clock.go.
+	SimulatedClock bool
 	// Log is slog.Default() if nil.
 	Log *slog.Logger
 }
@@ -57,8 +61,11 @@ type Options struct {
 // may be called at once from many goroutines.
 type Service struct {
 	owner uint32
-	clock func() time.Time
+	clock func() time.Time // the time of events; a key's dates are of now
 	log   *slog.Logger
+
+	simulated bool         // the store's clock is a simulated one
+	ahead     atomic.Int64 // by how many nanoseconds; changes with changing held
 
 	lock    *os.File // flock on the directory: one service per state
 	badger  *store.Badger
@@ -76,6 +83,13 @@ type Service struct {
 	running   sync.WaitGroup
 	closingMu sync.Mutex // guards closed, and running's additions against it
 	closed    bool
+
+	lookAgain     time.Duration
+	rescheduled   chan struct{} // wakes lifecycle
+	used          chan struct{} // wakes it once a key was used
+	usageDirty    atomic.Bool   // and was not since
+	stopLifecycle chan struct{}
+	lifecycleDone chan struct{} // nil before it runs
 }
 
 // ErrInUse says that another service has the directory.
@@ -86,12 +100,15 @@ const lockPatience = 5 * time.Second
 
 // Open starts a service on its directory, or makes a new one there.
 func Open(o Options) (_ *Service, err error) {
-	s := &Service{owner: uint32(os.Geteuid()), clock: o.Clock, log: o.Log}
+	s := &Service{owner: uint32(os.Geteuid()), clock: o.Clock, log: o.Log, lookAgain: lookAgain,
+		rescheduled: make(chan struct{}, 1), used: make(chan struct{}, 1), stopLifecycle: make(chan struct{})}
 	if o.OwnerUID != nil {
 		s.owner = *o.OwnerUID
 	}
 	if s.clock == nil {
 		s.clock = time.Now
+	} else {
+		s.lookAgain = 5 * time.Millisecond // a test's clock jumps when it likes
 	}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -130,9 +147,21 @@ func Open(o Options) (_ *Service, err error) {
 		return nil, err
 	}
 	s.db = store.Sealed{Store: s.badger, Sealer: s.records}
+	if err := s.openClock(o.SimulatedClock); err != nil {
+		return nil, err
+	}
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("load the keys from %s: %w", dbDir, err)
 	}
+	if err := s.beginUsage(); err != nil {
+		return nil, err
+	}
+	if err := s.fireOnce(); err != nil {
+		// The keys that are due must not keep the others from being used.
+		s.log.Error("rotate or destroy keys that are due", "error", err)
+	}
+	s.lifecycleDone = make(chan struct{})
+	go s.lifecycle()
 	return s, nil
 }
 
@@ -146,8 +175,13 @@ func (s *Service) Close() error {
 		return nil
 	}
 	s.running.Wait()
-	s.index.wipe()
 	var errs []error
+	if s.lifecycleDone != nil {
+		close(s.stopLifecycle)
+		<-s.lifecycleDone
+		errs = append(errs, s.storeUsage())
+	}
+	s.index.wipe()
 	if s.badger != nil {
 		errs = append(errs, s.badger.Close())
 	}

@@ -57,6 +57,13 @@ func (v *violations) optionalText(value *string, member string, limit int) {
 	v.text(*value, member, limit)
 }
 
+// description checks a key's description, which may be empty.
+func (v *violations) description(value string) {
+	if utf8.RuneCountInString(value) > kmsapi.MaxDescription {
+		v.add(quoted(value), "description", fmt.Sprintf("Member must have length less than or equal to %d", kmsapi.MaxDescription))
+	}
+}
+
 // number checks an optional number.
 func (v *violations) number(value *int, member string, low, high int) {
 	switch {

@@ -43,6 +43,11 @@ func WithClock(now func() time.Time) Option {
 	return func(o *options) { o.service.Clock = now }
 }
 
+// WithSimulatedClock gives the service a clock that Service.Advance moves.
+func WithSimulatedClock() Option {
+	return func(o *options) { o.service.SimulatedClock = true }
+}
+
 // WithOwner makes the keys another user's.
 func WithOwner(uid uint32) Option {
 	return func(o *options) { o.service.OwnerUID = &uid }

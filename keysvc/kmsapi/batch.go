@@ -53,4 +53,10 @@ type Status struct {
 	Auto      bool    // started by a client; leaves when idle
 	IdleAfter float64 `json:",omitempty"` // seconds, when Auto
 	Principal string  // who the service takes the asking process for
+
+	// SimulatedTime is what a simulated clock shows, in seconds since the
+	// epoch; 0 when the clock is real. ClockAhead is by how many seconds it has
+	// been advanced.
+	SimulatedTime float64 `json:",omitempty"`
+	ClockAhead    float64 `json:",omitempty"`
 }

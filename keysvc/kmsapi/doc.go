@@ -18,21 +18,33 @@ const ContentType = "application/x-amz-json-1.1"
 
 // Action names, as they follow TargetPrefix and "kms:".
 const (
+	OpCancelKeyDeletion               = "CancelKeyDeletion"
 	OpCreateAlias                     = "CreateAlias"
 	OpCreateKey                       = "CreateKey"
 	OpDecrypt                         = "Decrypt"
 	OpDeleteAlias                     = "DeleteAlias"
 	OpDescribeKey                     = "DescribeKey"
 	OpDisableKey                      = "DisableKey"
+	OpDisableKeyRotation              = "DisableKeyRotation"
 	OpEnableKey                       = "EnableKey"
+	OpEnableKeyRotation               = "EnableKeyRotation"
 	OpEncrypt                         = "Encrypt"
 	OpGenerateDataKey                 = "GenerateDataKey"
 	OpGenerateDataKeyWithoutPlaintext = "GenerateDataKeyWithoutPlaintext"
 	OpGenerateRandom                  = "GenerateRandom"
+	OpGetKeyLastUsage                 = "GetKeyLastUsage"
+	OpGetKeyRotationStatus            = "GetKeyRotationStatus"
 	OpListAliases                     = "ListAliases"
+	OpListKeyRotations                = "ListKeyRotations"
 	OpListKeys                        = "ListKeys"
+	OpListResourceTags                = "ListResourceTags"
 	OpReEncrypt                       = "ReEncrypt"
+	OpRotateKeyOnDemand               = "RotateKeyOnDemand"
+	OpScheduleKeyDeletion             = "ScheduleKeyDeletion"
+	OpTagResource                     = "TagResource"
+	OpUntagResource                   = "UntagResource"
 	OpUpdateAlias                     = "UpdateAlias"
+	OpUpdateKeyDescription            = "UpdateKeyDescription"
 )
 
 // Limits of the API.
@@ -47,4 +59,11 @@ const (
 	MaxDescription    = 8192 // characters of a key's description
 	MaxKeyID          = 2048 // characters of a key identifier
 	MaxPolicy         = 32768
+
+	MinPendingWindow     = 7  // days before a scheduled deletion
+	MaxPendingWindow     = 30 // also the default
+	MinRotationPeriod    = 90 // days between automatic rotations
+	MaxRotationPeriod    = 2560
+	NormalRotationPeriod = 365 // the default
+	MaxOnDemandRotations = 25  // of one key, ever
 )

@@ -6,6 +6,7 @@ import "net/http"
 const (
 	CodeAccessDenied         = "AccessDeniedException"
 	CodeAlreadyExists        = "AlreadyExistsException"
+	CodeConflict             = "ConflictException"
 	CodeDependencyTimeout    = "DependencyTimeoutException"
 	CodeDisabled             = "DisabledException"
 	CodeDryRunOperation      = "DryRunOperationException"

@@ -27,6 +27,7 @@ type KeyMetadata struct {
 	CreationDate          float64  `json:"CreationDate"`
 	CurrentKeyMaterialID  string   `json:"CurrentKeyMaterialId,omitempty"`
 	CustomerMasterKeySpec string   `json:"CustomerMasterKeySpec"`
+	DeletionDate          float64  `json:"DeletionDate,omitempty"` // while PendingDeletion
 	Description           string   `json:"Description"`
 	Enabled               bool     `json:"Enabled"`
 	EncryptionAlgorithms  []string `json:"EncryptionAlgorithms,omitempty"`
@@ -68,7 +69,7 @@ type DescribeKeyInput struct {
 
 type DescribeKeyOutput struct{ KeyMetadata KeyMetadata }
 
-// KeyIDInput is the input of EnableKey and DisableKey.
+// KeyIDInput is the input of the actions that take a key and nothing else.
 type KeyIDInput struct {
 	KeyID string `json:"KeyId"`
 }

@@ -130,12 +130,17 @@ const maxResponse = 4 << 20
 
 // call performs one action. Out is nil for actions without output.
 func call[Out any](ctx context.Context, c *Client, action string, in any) (*Out, error) {
+	return callAt[Out](ctx, c, "/", action, in)
+}
+
+// callAt is call for an action that has a path of its own.
+func callAt[Out any](ctx context.Context, c *Client, path, action string, in any) (*Out, error) {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", action, err)
 	}
 	defer secret.Wipe(body)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://kmsfs/", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://kmsfs"+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", action, err)
 	}
