@@ -137,7 +137,7 @@ func TestWire(t *testing.T) {
 		"no blob":          {"TrentService.Decrypt", `{}`, "ValidationException"},
 		"no key":           {"TrentService.DescribeKey", `{}`, "ValidationException"},
 		"two violations":   {"TrentService.GenerateDataKey", `{"NumberOfBytes":0}`, "ValidationException"},
-		"later action": {"TrentService.CreateCustomKeyStore", `{}`, "UnsupportedOperationException"},
+		"later action":     {"TrentService.CreateCustomKeyStore", `{}`, "UnsupportedOperationException"},
 		"no such action":   {"TrentService.Nothing", `{}`, "UnsupportedOperationException"},
 		"another service":  {"DynamoDB_20120810.ListTables", `{}`, "UnknownOperationException"},
 		"no target":        {"", `{}`, "UnknownOperationException"},
