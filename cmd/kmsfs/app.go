@@ -97,6 +97,8 @@ func nextStep(err error) string {
 		return "`kmsfs key list` and `kmsfs alias list` show what there is."
 	case kmsapi.CodeDisabled:
 		return "`kmsfs key enable KEY` makes the key usable again."
+	case kmsapi.CodeInvalidState:
+		return "`kmsfs key describe KEY` shows the key's state."
 	case kmsapi.CodeAccessDenied:
 		return "Only the owner of the key service and root may use its keys."
 	case kmsapi.CodeAlreadyExists:

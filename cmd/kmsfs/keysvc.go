@@ -23,7 +23,7 @@ func keysvcCommand() *cli.Command {
 service belongs to one state directory. Commands and mounts start it when none
 answers, as gpg-agent is started; it leaves when nobody has been connected for a
 minute.`,
-		Subcommands: []*cli.Command{serveCommand(), statusCommand()},
+		Subcommands: []*cli.Command{serveCommand(), statusCommand(), advanceCommand()},
 	}
 }
 
@@ -49,6 +49,12 @@ Examples:
    kmsfs keysvc serve
    kmsfs keysvc serve --passphrase
    kmsfs --state-dir /tmp/try keysvc serve --idle-timeout 10m
+   kmsfs --state-dir /tmp/rehearse keysvc serve --simulated-clock
+
+With --simulated-clock, for rehearsals, "kmsfs keysvc advance" moves the clock that the
+dates of keys are read from: creation, deletion, rotation. All else stays real: the
+log, and when a key was last used. A state directory that was made with the flag
+is simulated for ever and refused without it; one that was made without refuses it.
 
 The AWS command line and SDKs reach it through anything that forwards HTTP to the
 socket; signatures are not checked there, the peer's uid is the identity.`,
@@ -58,6 +64,7 @@ socket; signatures are not checked there, the peer's uid is the identity.`,
 			&cli.BoolFlag{Name: "passphrase", Usage: "protect a new root key by a passphrase"},
 			&cli.StringFlag{Name: "passphrase-file", Usage: "read the passphrase from `FILE` (implies --passphrase)"},
 			&cli.DurationFlag{Name: "idle-timeout", Usage: "leave when nobody was connected for `TIME`", DefaultText: "never; 1m when a client started it"},
+			&cli.BoolFlag{Name: "simulated-clock", Usage: "make keys that live on a clock which can be advanced"},
 			&cli.BoolFlag{Name: "auto", Usage: "started by a client: never ask, leave when idle", Hidden: true},
 		},
 		Action: serve,
@@ -130,7 +137,7 @@ func listen(c *cli.Context) (*keysvc.Listener, error) {
 
 // serviceOptions says how the root key is unlocked.
 func serviceOptions(c *cli.Context, state string, log *slog.Logger) (keysvc.Options, error) {
-	o := keysvc.Options{Dir: filepath.Join(state, "keysvc"), RootKeyFile: c.String("root-key-file"), Log: log}
+	o := keysvc.Options{Dir: filepath.Join(state, "keysvc"), RootKeyFile: c.String("root-key-file"), SimulatedClock: c.Bool("simulated-clock"), Log: log}
 	// With a state directory of its own a service brings its key file too.
 	o.DefaultRootKeyFile = filepath.Join(state, "root.key")
 	if stateDir(c) == "" {
@@ -192,18 +199,23 @@ func status(c *cli.Context) error {
 	if st.Auto {
 		leaves = (time.Duration(st.IdleAfter * float64(time.Second))).String() + " after the last client"
 	}
-	return facts(c,
-		[2]string{"Socket", client.Socket()},
-		[2]string{"State directory", st.StateDir},
-		[2]string{"Process", strconv.Itoa(st.PID)},
-		[2]string{"Version", st.Version},
-		[2]string{"Running since", moment(st.StartedAt)},
-		[2]string{"Leaves", leaves},
-		[2]string{"Clients", strconv.Itoa(st.Clients)},
-		[2]string{"Keys", strconv.Itoa(st.Keys)},
-		[2]string{"Aliases", strconv.Itoa(st.Aliases)},
-		[2]string{"You are", st.Principal},
-	)
+	lines := [][2]string{
+		{"Socket", client.Socket()},
+		{"State directory", st.StateDir},
+		{"Process", strconv.Itoa(st.PID)},
+		{"Version", st.Version},
+		{"Running since", moment(st.StartedAt)},
+		{"Leaves", leaves},
+		{"Clients", strconv.Itoa(st.Clients)},
+		{"Keys", strconv.Itoa(st.Keys)},
+		{"Aliases", strconv.Itoa(st.Aliases)},
+		{"You are", st.Principal},
+	}
+	if st.SimulatedTime != 0 {
+		ahead := time.Duration(st.ClockAhead * float64(time.Second))
+		lines = append(lines, [2]string{"Simulated time", fmt.Sprintf("%s (%s ahead)", moment(st.SimulatedTime), span(ahead))})
+	}
+	return facts(c, lines...)
 }
 
 // jsonFlag lets --json stand after the command as well.
