@@ -98,6 +98,7 @@ func (s *Service) deleteIfDue(k *key, now time.Time) (destroyed bool, err error)
 		d.SeenDue = time.Time{}
 	case d.SeenDue.IsZero(), now.Before(d.SeenDue):
 		d.SeenDue = now
+		s.log.Warn("a key is about to be destroyed", "key", k.arn, "scheduled for", d.Date, "at", d.next())
 	case now.Before(d.next()):
 		return false, nil
 	default:

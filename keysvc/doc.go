@@ -11,6 +11,10 @@
 // to see every use of a key (the policy engine, grants, the audit log) has its
 // place there.
 //
+// Time changes keys, too: what is due (deletion.go, rotation.go) is done by one
+// goroutine (lifecycle.go). All dates of keys are of one clock, which a store for
+// rehearsals has a simulated one of (clock.go).
+//
 // Words: a KMS key never leaves the service. Its key material is what encrypts;
 // a key has a list of them, the last is current. A data key is what the service
 // makes for others, and returns wrapped as a CiphertextBlob. A caller is a

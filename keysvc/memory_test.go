@@ -56,7 +56,11 @@ func TestKeyMaterialStaysInLockedMemory(t *testing.T) {
 		copy(buf.Bytes(), b)
 		needles[what] = buf
 	}
+	if _, err := svc.RotateKeyOnDemand(t.Context(), LocalCaller(0), &kmsapi.KeyIDInput{KeyID: id}); err != nil {
+		t.Fatal(err)
+	}
 	keep("key material", svc.index.key(id).materials[0].bytes.Bytes())
+	keep("rotated key material", svc.index.key(id).materials[1].bytes.Bytes())
 	root, err := seal.RootKey(opts.Dir, seal.Options{})
 	if err != nil {
 		t.Fatal(err)

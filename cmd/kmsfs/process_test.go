@@ -96,6 +96,7 @@ func TestAcknowledgedChangesSurviveSIGKILL(t *testing.T) {
 	state := shortDir(t)
 	enabled := map[string]bool{}
 	aliases := map[string]string{}
+	rotated := map[string]int{}
 	var blobs []kmsapi.BatchItem
 	for round := range 8 {
 		s := startService(t, state)
@@ -112,6 +113,15 @@ func TestAcknowledgedChangesSurviveSIGKILL(t *testing.T) {
 			id := out.KeyMetadata.KeyID
 			enabled[id] = true
 			made, err := c.Batch(t.Context(), []kmsapi.BatchItem{{Op: kmsapi.OpGenerateDataKey, KeyID: id, NumberOfBytes: 32}})
+			if err != nil || made[0].Err != nil {
+				t.Fatal(err, made[0].Err)
+			}
+			blobs = append(blobs, kmsapi.BatchItem{Op: kmsapi.OpDecrypt, KeyID: id, CiphertextBlob: made[0].CiphertextBlob})
+			if _, err := c.RotateKeyOnDemand(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+			rotated[id]++
+			made, err = c.Batch(t.Context(), []kmsapi.BatchItem{{Op: kmsapi.OpGenerateDataKey, KeyID: id, NumberOfBytes: 32}})
 			if err != nil || made[0].Err != nil {
 				t.Fatal(err, made[0].Err)
 			}
@@ -153,6 +163,11 @@ func TestAcknowledgedChangesSurviveSIGKILL(t *testing.T) {
 	}
 	defer c.Close()
 	checkState(t, c, enabled, aliases, blobs)
+	for id, n := range rotated {
+		if list, err := c.AllKeyMaterial(t.Context(), id); err != nil || len(list) != n+1 {
+			t.Errorf("%d of %d rotations of %s are left: %v", len(list)-1, n, id, err)
+		}
+	}
 }
 
 func checkState(t *testing.T, c *kmsclient.Client, enabled map[string]bool, aliases map[string]string, blobs []kmsapi.BatchItem) {
