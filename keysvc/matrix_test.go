@@ -200,6 +200,51 @@ func TestKeyStateMatrix(t *testing.T) {
 	}
 }
 
+// TestEveryOperationIsAuthorized does them all as somebody who may do nothing.
+func TestEveryOperationIsAuthorized(t *testing.T) {
+	srv := keysvctest.NewServer(t)
+	c, nobody := sdk(srv), sdkAs(srv, otherUID)
+	for _, state := range []types.KeyState{types.KeyStateEnabled, types.KeyStatePendingDeletion} {
+		for name, op := range matrix {
+			if name == "ReEncrypt, as destination" {
+				continue // its first step is refused
+			}
+			s := newSubject(t, c, state)
+			before := snapshot(t, s)
+			s.Client = nobody
+			err := op.do(t, s)
+			t.Run(fmt.Sprint(name, " in state ", state), func(t *testing.T) { refused(t, err, "AccessDeniedException") })
+			s.Client = c
+			if snapshot(t, s) != before {
+				t.Errorf("%s was refused and did something", name)
+			}
+		}
+	}
+}
+
+// TestOperationsWithoutAliases: these take a key's id or ARN only.
+func TestOperationsWithoutAliases(t *testing.T) {
+	c := sdk(keysvctest.NewServer(t))
+	for _, name := range []string{"CancelKeyDeletion", "DisableKey", "DisableKeyRotation", "EnableKey", "EnableKeyRotation", "GetKeyLastUsage",
+		"GetKeyRotationStatus", "ListAliases", "ListKeyRotations", "ListResourceTags", "RotateKeyOnDemand", "ScheduleKeyDeletion",
+		"TagResource", "UntagResource", "UpdateKeyDescription"} {
+		s := newSubject(t, c, types.KeyStateEnabled)
+		for id, code := range map[string]string{
+			s.alias:                         "InvalidArnException",
+			arnPrefix + s.alias:             "InvalidArnException",
+			unknownID:                       "NotFoundException",
+			arnPrefix + "key/" + unknownID:  "NotFoundException",
+			strings.Repeat("k", 2048):       "NotFoundException",
+			strings.Repeat("k", 2049):       "ValidationException",
+			"arn:aws:kms:us-east-1:0:key/x": "NotFoundException",
+		} {
+			s.id = id
+			err := matrix[name].do(t, s)
+			t.Run(name, func(t *testing.T) { refused(t, err, code) })
+		}
+	}
+}
+
 // snapshot is all that can be seen of the key.
 func snapshot(t *testing.T, s subject) string {
 	t.Helper()

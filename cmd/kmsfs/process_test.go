@@ -202,6 +202,60 @@ func checkState(t *testing.T, c *kmsclient.Client, enabled map[string]bool, alia
 	}
 }
 
+// TestAdvanceSurvivesSIGKILL: what an answered advance did is done.
+func TestAdvanceSurvivesSIGKILL(t *testing.T) {
+	state := shortDir(t)
+	var keys []string
+	var ahead float64
+	for round := range 4 {
+		s := startService(t, state, "--simulated-clock")
+		c, err := kmsclient.Connect(t.Context(), kmsclient.Options{StateDir: state})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st, err := c.Status(t.Context()); err != nil || st.ClockAhead != ahead || st.Keys != len(keys) {
+			t.Errorf("round %d: %+v, %v", round, st, err)
+		}
+		for range 2 {
+			out, err := c.CreateKey(t.Context(), &kmsapi.CreateKeyInput{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys = append(keys, out.KeyMetadata.KeyID)
+		}
+		doomed, kept := keys[len(keys)-2], keys[len(keys)-1]
+		keys = append(keys[:len(keys)-2], kept)
+		if _, err := c.ScheduleKeyDeletion(t.Context(), doomed, 7); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.EnableKeyRotation(t.Context(), kept, 90); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Advance(t.Context(), 100*24*time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		ahead += 100 * 86400
+		s.kill(t)
+		c.Close()
+	}
+	startService(t, state, "--simulated-clock")
+	c, err := kmsclient.Connect(t.Context(), kmsclient.Options{StateDir: state})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	left, err := c.AllKeys(t.Context())
+	if err != nil || len(left) != len(keys) {
+		t.Errorf("%d keys of %d are left: %v", len(left), len(keys), err)
+	}
+	for i, id := range keys {
+		rotations := (4 - i) * 100 / 90
+		if list, err := c.AllKeyMaterial(t.Context(), id); err != nil || len(list) != rotations+1 {
+			t.Errorf("key %d has %d rotations, not %d: %v", i, len(list)-1, rotations, err)
+		}
+	}
+}
+
 // TestServeIsHardened looks at the process from outside.
 func TestServeIsHardened(t *testing.T) {
 	state := shortDir(t)
