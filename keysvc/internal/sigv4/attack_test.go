@@ -200,8 +200,10 @@ func TestRuleBreakingSigners(t *testing.T) {
 
 		// The target and the query.
 		{"a query that cannot be decoded", target("/?a=%zz"), incomplete, "query string is malformed"},
+		{"a query with a name that cannot be decoded", target("/?%zz=a"), incomplete, "query string is malformed"},
 		{"a query with a semicolon", target("/?a=1;X-Amz-Signature=2"), incomplete, "query string is malformed"},
 		{"a target that is not a path", target("x:y"), incomplete, "not a path"},
+		{"a target that is a star", target("*"), incomplete, "not a path"},
 		{"a target with a user", target("http://user@127.0.0.1:4599/"), incomplete, "not a path"},
 		{"a header with a tab inside", func(f *forged) { f.set("Content-Type", "a\tb") }, "", ""},
 	} {

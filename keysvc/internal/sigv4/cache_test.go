@@ -3,6 +3,7 @@ package sigv4_test
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -75,6 +76,11 @@ func TestCache(t *testing.T) {
 	another.id = "AKIAI44QH8DHBEXAMPLE"
 	s.expect(t, o, another, 1, unrecognized) // signed with the cached key's secret
 	s.expect(t, o, another, 1, unrecognized) // an unknown key is not remembered
+
+	nobody := another
+	nobody.secret = strings.Repeat("0", 40) // what Verify computes with for an unknown key
+	s.expect(t, o, nobody, 1, unrecognized)
+	s.expect(t, o, nobody, 1, unrecognized)
 
 	sts := describeKey()
 	sts.service = "sts"
@@ -151,6 +157,25 @@ func TestCacheIsBounded(t *testing.T) {
 	o.Now = func() time.Time { return noon.Add(24 * time.Hour) }
 	s.expect(t, o, tomorrow, 1, "")
 	s.expect(t, o, tomorrow, 0, "")
+
+	// Yesterday's leave before today's, whichever come first in a map.
+	for range 20 {
+		s, o = cached(max)
+		o.Now = func() time.Time { return noon.Add(12 * time.Hour) }
+		today, yesterday, more := user(0), user(1), user(2)
+		for _, f := range []*forged{&today, &more} {
+			f.set("X-Amz-Date", "20261123T000100Z")
+			f.date = "20261123"
+		}
+		yesterday.set("X-Amz-Date", "20261122T235900Z")
+		s.expect(t, o, today, 1, "")
+		s.expect(t, o, yesterday, 1, "")
+		yesterday.id = user(3).id
+		s.expect(t, o, yesterday, 1, "")
+		s.expect(t, o, more, 1, "")
+		s.expect(t, o, today, 0, "")
+		o.Cache.Close()
+	}
 
 	s, o = cached(0)
 	s.expect(t, o, describeKey(), 1, "")

@@ -61,6 +61,15 @@
 // (UnrecognizedClientException, InvalidSignatureException): an access key's ID is
 // no secret.
 //
+// # What is left to the caller
+//
+//   - Bound the body before it is read, and give [Verify] all of it.
+//   - Decide by X-Amz-Target which service is asked, and verify for that one.
+//   - Check [Result.SessionToken], and find the access key's owner, each time.
+//   - Tell the [Cache] when an access key is no longer good.
+//   - Believe no header that is neither in [Result.SignedHeaders] nor harmless.
+//   - Record refusals, with [Error.AccessKeyID] as a claim.
+//
 // # Errors
 //
 // Refusals are of type [*Error], with the codes and words of AWS's JSON protocols.

@@ -144,6 +144,28 @@ func TestSecretStaysOut(t *testing.T) {
 	}
 }
 
+// TestAccessKeyIDs: what is no ID is not looked up.
+func TestAccessKeyIDs(t *testing.T) {
+	for id, ok := range map[string]bool{
+		"a": true, "A_9": true, strings.Repeat("A", 128): true,
+		strings.Repeat("A", 129): false, "A-": false, "A B": false, "é": false,
+	} {
+		f := describeKey()
+		f.id = id
+		req, body := f.request(t)
+		o := options()
+		asked := false
+		o.Lookup = func(_ string, use func([]byte)) (bool, error) {
+			asked = true
+			use([]byte(userSecret))
+			return true, nil
+		}
+		if _, err := sigv4.Verify(req, body, o); (err == nil) != ok || asked != ok {
+			t.Errorf("%s: looked up: %v, %v", id, asked, err)
+		}
+	}
+}
+
 func TestSecretIsOnlyRead(t *testing.T) {
 	s := []byte(userSecret)
 	req, body := describeKey().request(t)
