@@ -1,0 +1,171 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+)
+
+// A Context is what the conditions of a policy are evaluated against: the
+// request context of the IAM User Guide. Names of keys ignore case, also the part
+// after "kms:EncryptionContext:" ("AWS KMS condition keys", case sensitivity of
+// the encryption context condition). Values are text: booleans "true" and
+// "false", numbers in decimal, dates as RFC 3339 or Unix seconds, binary ones
+// in base64.
+//
+// A key with several values needs a set operator, ForAllValues or ForAnyValue. What a
+// plain operator makes of it AWS does not define; here a condition of an Allow then
+// holds only if it holds for every value, and a condition of a Deny if it does
+// for any. The same goes for a key that is set twice, or under two spellings, as
+// an encryption context {"a": "1", "A": "2"} does.
+//
+// The zero Context is empty. Not safe for concurrent writers.
+type Context struct {
+	entries []entry
+}
+
+type entry struct {
+	hash         uint32
+	prefix, name string // the key's two parts
+	one          [1]string
+	list         []string // instead of one
+}
+
+// Set gives a key one value.
+func (c *Context) Set(key, value string) { c.SetPair("", key, value) }
+
+// SetPair gives the key that is named by prefix and name together one value, as
+// "kms:EncryptionContext:" and "kmsfs:path" do.
+func (c *Context) SetPair(prefix, name, value string) {
+	c.entries = append(c.entries, entry{
+		hash: hashKey(hashKey(hashSeed, prefix), name), prefix: prefix, name: name, one: [1]string{value},
+	})
+}
+
+// SetList gives a multivalued key its values, which the Context keeps. A key
+// without values is a key that is not there.
+func (c *Context) SetList(key string, values []string) {
+	if len(values) > 0 {
+		c.entries = append(c.entries, entry{hash: hashKey(hashSeed, key), name: key, list: values})
+	}
+}
+
+// Reset empties the Context and keeps its memory.
+func (c *Context) Reset() { c.entries = c.entries[:0] }
+
+// A keyRef is a key as a policy names it.
+type keyRef struct {
+	name string
+	hash uint32
+	// absent is a key that never has a value in this kind of policy.
+	absent bool
+}
+
+// newKeyRef knows that KMS looks at a KMS key's tags and aliases in IAM policies only
+// ("ABAC for AWS KMS"): in a key policy they are absent.
+func newKeyRef(kind Kind, name string) keyRef {
+	_, tag := cutFoldPrefix(name, "aws:ResourceTag/")
+	rest, aliases := cutFoldPrefix(name, "kms:ResourceAliases")
+	return keyRef{
+		name:   name,
+		hash:   hashKey(hashSeed, name),
+		absent: kind == KeyPolicy && (tag || aliases && rest == ""),
+	}
+}
+
+// values are a key's, or none when it is not there.
+func (c *Context) values(key keyRef) []string {
+	if key.absent {
+		return nil
+	}
+	var found []string
+	for i := range c.entries {
+		e := &c.entries[i]
+		if e.hash != key.hash || !e.named(key.name) {
+			continue
+		}
+		values := e.list
+		if values == nil {
+			values = e.one[:]
+		}
+		if found == nil {
+			found = values
+		} else {
+			found = slices.Concat(found, values)
+		}
+	}
+	return found
+}
+
+// named compares an entry's name; most are spelled as policies do.
+func (e *entry) named(name string) bool {
+	if rest, ok := strings.CutPrefix(name, e.prefix); ok && rest == e.name {
+		return true
+	}
+	rest, ok := cutFoldPrefix(name, e.prefix)
+	if !ok {
+		return false
+	}
+	rest, ok = cutFoldPrefix(rest, e.name)
+	return ok && rest == ""
+}
+
+// variable is a key's value in a policy variable: exactly one that is not empty.
+func (c *Context) variable(key keyRef) (string, bool) {
+	if values := c.values(key); len(values) == 1 && values[0] != "" {
+		return values[0], true
+	}
+	return "", false
+}
+
+// FNV-1a over folded characters.
+const (
+	hashSeed  uint32 = 2166136261
+	hashPrime uint32 = 16777619
+)
+
+func hashKey(h uint32, name string) uint32 {
+	for name != "" {
+		r, n := nextFolded(name)
+		h = (h ^ uint32(r)) * hashPrime
+		name = name[n:]
+	}
+	return h
+}
+
+// SetPrincipal adds the keys that describe the caller: aws:PrincipalArn,
+// aws:PrincipalAccount, aws:PrincipalType, aws:PrincipalIsAWSService,
+// aws:PrincipalServiceName, aws:PrincipalTag/, aws:userid and aws:username, each where AWS
+// has it ("IAM policy elements: Variables and tags", principal key values; "AWS global
+// condition context keys").
+func (c *Context) SetPrincipal(p *Principal) {
+	isService := "false"
+	switch p.Type {
+	case Service:
+		c.Set("aws:PrincipalIsAWSService", "true")
+		c.Set("aws:PrincipalServiceName", p.ARN)
+		return
+	case Anonymous:
+		c.Set("aws:PrincipalType", "Anonymous")
+		c.Set("aws:userid", "anonymous")
+		c.Set("aws:PrincipalIsAWSService", isService)
+		return
+	case Account:
+		c.Set("aws:userid", p.Account)
+	default:
+		c.Set("aws:userid", p.UniqueID)
+	}
+	arn := p.ARN
+	if p.Type == AssumedRole {
+		arn = p.RoleARN
+	}
+	c.Set("aws:PrincipalArn", arn)
+	c.Set("aws:PrincipalAccount", p.Account)
+	c.Set("aws:PrincipalType", p.Type.String())
+	c.Set("aws:PrincipalIsAWSService", isService)
+	if p.Type == User {
+		c.Set("aws:username", p.Username)
+	}
+	for name, value := range p.Tags {
+		c.SetPair("aws:PrincipalTag/", name, value)
+	}
+}
