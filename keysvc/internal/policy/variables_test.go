@@ -1,0 +1,209 @@
+package policy_test
+
+import (
+	"testing"
+
+	"kmsfs.dev/kmsfs/keysvc/internal/policy"
+)
+
+// TestVariables compares with the value of kms:Test; the caller is alice, whose tag team
+// is key1.
+func TestVariables(t *testing.T) {
+	const v1, v2 = policy.Version2008, policy.Version2012
+	for _, c := range []struct {
+		version, op, want, value string
+		holds                    bool
+	}{
+		{v2, "StringEquals", "${aws:username}", "alice", true},
+		{v2, "StringEquals", "${AWS:UserName}", "alice", true},
+		{v2, "StringEquals", "${aws:username}", "bob", false},
+		{v2, "StringEquals", "/home/${aws:username}/${aws:PrincipalTag/team}", "/home/alice/key1", true},
+		{v2, "StringLike", "/home/${aws:username}/*", "/home/alice/x", true},
+		{v2, "StringLike", "/home/${aws:username}/*", "/home/bob/x", false},
+		{v2, "StringLike", "*/${aws:username}/*", "/home/alice/x", true},
+		{v2, "StringLike", "*/${aws:username}", "/home/alice", true},
+		{v2, "StringLike", "*/${aws:username}?/*", "/home/alice1/x", true},
+		{v2, "StringLike", "*/${aws:username}?/*", "/home/alice/x", false},
+		{v2, "StringEqualsIgnoreCase", "x${aws:username}x", "XALICEX", true},
+		{v2, "ArnLike", "arn:aws:iam::${aws:PrincipalAccount}:user/*", aliceARN, true},
+		{v2, "ArnEquals", "${aws:PrincipalArn}", aliceARN, true},
+		{v2, "ArnEquals", "${aws:PrincipalArn}", malloryARN, false},
+		{v2, "ArnEquals", "${aws:username}", "alice", false}, // no ARN
+		{v2, "Bool", "${kms:Test}", "true", true},
+		{v2, "Bool", "${kms:Test}", "yes", false},
+
+		// The first version has none.
+		{v1, "StringEquals", "${aws:username}", "alice", false},
+		{v1, "StringEquals", "${aws:username}", "${aws:username}", true},
+		{v1, "StringLike", "${*}", "${anything}", true},
+		{v1, "StringEquals", "${", "${", true},
+
+		// Escapes and lone dollars.
+		{v2, "StringLike", "a${*}c", "a*c", true},
+		{v2, "StringLike", "a${*}c", "abc", false},
+		{v2, "StringLike", "a${?}c", "a?c", true},
+		{v2, "StringLike", "a${?}c", "abc", false},
+		{v2, "StringEquals", "${$}{aws:username}", "${aws:username}", true},
+		{v2, "StringEquals", "5$", "5$", true},
+		{v2, "StringEquals", "$$x", "$$x", true},
+
+		// Defaults.
+		{v2, "StringEquals", "${aws:PrincipalTag/dept, 'none'}", "none", true},
+		{v2, "StringEquals", "${aws:username, 'none'}", "alice", true},
+		{v2, "StringEquals", "${aws:username, 'none'}", "none", false},
+		{v2, "StringEquals", "${aws:PrincipalTag/dept, ''}", "", true},
+		{v2, "StringEquals", "${aws:PrincipalTag/dept, 'a}, b'}!", "a}, b!", true},
+
+		// Without a value.
+		{v2, "StringEquals", "${aws:PrincipalTag/dept}", "", false},
+		{v2, "StringLike", "${aws:PrincipalTag/dept}*", "x", false},
+		{v2, "StringLike", "*${aws:PrincipalTag/dept}", "x", false},
+		{v2, "StringLike", "*${aws:PrincipalTag/dept}*", "x", false},
+		{v2, "StringLike", "*${aws:PrincipalTag/dept}?*", "xx", false},
+		{v2, "StringEqualsIgnoreCase", "${aws:PrincipalTag/dept}", "", false},
+		{v2, "StringNotEquals", "${aws:PrincipalTag/dept}", "x", true},
+		{v2, "StringNotLike", "*${aws:PrincipalTag/dept}*", "x", true},
+		{v2, "ArnEquals", "${aws:PrincipalTag/dept}", keyARN, false},
+		{v2, "ArnNotEquals", "arn:aws:s3:::${aws:PrincipalTag/dept}*", "arn:aws:s3:::x", true},
+		{v2, "Bool", "${aws:PrincipalTag/dept}", "true", false},
+	} {
+		if got := holds(t, c.version, c.op, c.want, c.value); got != c.holds {
+			t.Errorf("%s: %s %q holds for %q: %v", c.version, c.op, c.want, c.value, got)
+		}
+	}
+}
+
+// TestVariableInjection: what a variable stands for is text, whoever chose it.
+func TestVariableInjection(t *testing.T) {
+	path := func(value string) string {
+		return `{"Effect": "Allow", "Action": "kms:Decrypt", "Resource": "*", "Condition": {"StringLike": {"kms:EncryptionContext:kmsfs:path": "` + value + `"}}}`
+	}
+	w := given(t, policies{identity: []string{path("/home/${aws:username}/*")}})
+	w.allow("mallory", "kms:Decrypt", with{"kms:EncryptionContext:kmsfs:path": "/home/mal*/x", "account": ""}) // her name is mal*
+	w.deny("mallory", "kms:Decrypt", with{"kms:EncryptionContext:kmsfs:path": "/home/malice/x", "account": ""})
+	w.deny("carol", "kms:Decrypt", with{"kms:EncryptionContext:kmsfs:path": "/home//x", "account": ""}) // a role has no name
+
+	// carol's tag Team is *, her tag empty is empty.
+	w = given(t, policies{identity: []string{path("/team/${aws:PrincipalTag/team}/*")}})
+	w.deny("carol", "kms:Decrypt", with{"kms:EncryptionContext:kmsfs:path": "/team/red/x", "account": ""})
+	w.allow("carol", "kms:Decrypt", with{"kms:EncryptionContext:kmsfs:path": "/team/*/x", "account": ""})
+	w = given(t, policies{identity: []string{path("${aws:PrincipalTag/empty}*")}})
+	w.deny("carol", "kms:Decrypt", with{"kms:EncryptionContext:kmsfs:path": "/x", "account": ""})
+	w = given(t, policies{identity: []string{path("/${aws:PrincipalTag/empty, 'none'}")}})
+	w.allow("carol", "kms:Decrypt", with{"kms:EncryptionContext:kmsfs:path": "/none", "account": ""})
+
+	// Values are not expanded again.
+	w = given(t, policies{identity: []string{path("${kms:Test}")}})
+	w.allow("alice", "kms:Decrypt", with{"kms:Test": "${aws:username}", "kms:EncryptionContext:kmsfs:path": "${aws:username}", "account": ""})
+	w.deny("alice", "kms:Decrypt", with{"kms:Test": "${aws:username}", "kms:EncryptionContext:kmsfs:path": "alice", "account": ""})
+
+	// A multivalued key is no variable, nor is one that is set twice.
+	w.deny("alice", "kms:Decrypt", with{"kms:Test": []string{"a", "a"}, "kms:EncryptionContext:kmsfs:path": "a", "account": ""})
+	w.deny("alice", "kms:Decrypt", with{"kms:Test": "a", "kms:TEST": "a", "kms:EncryptionContext:kmsfs:path": "a", "account": ""})
+	w.allow("alice", "kms:Decrypt", with{"kms:Test": []string{"a"}, "kms:EncryptionContext:kmsfs:path": "a", "account": ""})
+
+	// A value with colons stays in its part of an ARN.
+	w = given(t, policies{identity: []string{`{"Effect": "Allow", "Action": "kms:Decrypt", "Resource": "*",
+		"Condition": {"ArnLike": {"aws:SourceArn": "arn:aws:kms:${kms:Region}:111122223333:key/*"}}}`}})
+	w.allow("alice", "kms:Decrypt", with{"kms:Region": "us-east-1", "aws:SourceArn": keyARN, "account": ""})
+	w.deny("alice", "kms:Decrypt", with{"kms:Region": "us-east-1:999999999999:key/x", "aws:SourceArn": "arn:aws:kms:us-east-1:999999999999:key/x:111122223333:key/y", "account": ""})
+	w.deny("alice", "kms:Decrypt", with{"kms:Region": "*", "aws:SourceArn": keyARN, "account": ""})
+}
+
+// TestVariablesInResource are the examples of the IAM User Guide.
+func TestVariablesInResource(t *testing.T) {
+	w := given(t, policies{identity: []string{
+		`{"Effect": "Allow", "Action": "kms:Decrypt", "Resource": "arn:aws:kms:us-east-1:111122223333:key/${aws:username}"}`,
+		`{"Effect": "Allow", "Action": "kms:Encrypt", "Resource": "arn:aws:kms:us-east-1:111122223333:key/${aws:PrincipalTag/team, 'company-wide'}"}`,
+		`{"Effect": "Allow", "Action": "kms:Sign", "NotResource": "arn:aws:kms:us-east-1:111122223333:key/${aws:username}"}`,
+	}})
+	w.allow("alice", "kms:Decrypt", with{"resource": otherKey})
+	w.deny("alice", "kms:Decrypt", with{"resource": keyARN})
+	w.deny("carol", "kms:Decrypt", with{"resource": "arn:aws:kms:us-east-1:111122223333:key/"})
+	w.allow("alice", "kms:Encrypt", with{"resource": keyARN})
+	w.allow("dave", "kms:Encrypt", with{"resource": "arn:aws:kms:us-east-1:111122223333:key/company-wide"})
+	w.deny("alice", "kms:Encrypt", with{"resource": "arn:aws:kms:us-east-1:111122223333:key/company-wide"})
+	// A NotResource whose variable has no value excludes nothing.
+	w.deny("alice", "kms:Sign", with{"resource": otherKey})
+	w.allow("alice", "kms:Sign", with{"resource": keyARN})
+	w.allow("carol", "kms:Sign", with{"resource": keyARN})
+}
+
+// TestContext is about letter case, and keys with one name.
+func TestContext(t *testing.T) {
+	one := func(effect, op, value string) string {
+		return `{"Effect": "` + effect + `", "Action": "kms:*", "Resource": "*", "Condition": {"` + op + `": {"kms:EncryptionContext:AppName": "` + value + `"}}}`
+	}
+	w := given(t, policies{identity: []string{one("Allow", "StringEquals", "Example")}})
+	for _, key := range []string{"kms:EncryptionContext:AppName", "kms:EncryptionContext:appname", "KMS:ENCRYPTIONCONTEXT:APPNAME"} {
+		w.allow("alice", "kms:Decrypt", with{key: "Example", "account": ""})
+		w.deny("alice", "kms:Decrypt", with{key: "example", "account": ""})
+	}
+	w.deny("alice", "kms:Decrypt", with{"kms:EncryptionContext:AppNam": "Example", "kms:EncryptionContext:AppNames": "Example", "EncryptionContext:AppName": "Example", "account": ""})
+	// Under two spellings, all values count: "your access might be unexpectedly denied".
+	two := with{"kms:EncryptionContext:AppName": "Example", "kms:EncryptionContext:appname": "Other", "account": ""}
+	w.deny("alice", "kms:Decrypt", two)
+	given(t, policies{identity: []string{one("Allow", "StringLike", "*")}}).allow("alice", "kms:Decrypt", two)
+	given(t, policies{identity: []string{allowDecrypt, one("Deny", "StringEquals", "Other")}}).forbid("alice", "kms:Decrypt", two)
+	given(t, policies{identity: []string{allowDecrypt, one("Deny", "StringNotEquals", "Example")}}).forbid("alice", "kms:Decrypt", two)
+
+	var c policy.Context
+	c.SetPair("kms:EncryptionContext:", "AppName", "Example")
+	c.SetPair("KMS:EncryptionContext:", "Größe", "1")
+	d, err := policy.Parse(policy.IdentityPolicy, []byte(whole(`{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"StringEquals": {"kms:encryptioncontext:appname": "Example", "kms:EncryptionContext:GRÖßE": "1"}}}`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := policy.Request{Principal: people["alice"], Action: "kms:Decrypt", Resource: "*", Context: c}
+	p := &policy.Policies{Identity: []*policy.Document{d}}
+	if !policy.Evaluate(&r, p).Allowed() {
+		t.Error("a pair's key is not found")
+	}
+	r.Context.Reset()
+	if policy.Evaluate(&r, p).Allowed() {
+		t.Error("a key is found in an empty context")
+	}
+	// Bytes that are not UTF-8 equal only themselves.
+	r.Context.Set("kms:EncryptionContext:AppName", "Example")
+	r.Context.Set("kms:EncryptionContext:Gr\xc3\xc3e", "1")
+	if policy.Evaluate(&r, p).Allowed() {
+		t.Error("a malformed key is taken for another")
+	}
+}
+
+// TestSetPrincipal is the table "Principal key values" of the IAM User Guide.
+func TestSetPrincipal(t *testing.T) {
+	for _, who := range names {
+		facts := principalContext(people[who])
+		want := map[string]string{}
+		for _, f := range facts {
+			want[f.key] = f.values[0]
+		}
+		for _, key := range []string{
+			"aws:PrincipalArn", "aws:PrincipalAccount", "aws:PrincipalType", "aws:PrincipalIsAWSService", "aws:PrincipalServiceName",
+			"aws:userid", "aws:username", "aws:PrincipalTag/team",
+		} {
+			value, present := want[key]
+			if key == "aws:PrincipalTag/team" && who == "carol" {
+				value, present = "*", true // hers is spelled Team
+			}
+			condition := `{"Null": {"` + key + `": true}}`
+			if present {
+				condition = `{"StringEquals": {"` + key + `": "` + value + `"}}`
+			}
+			text := `{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": ` + condition + `}}`
+			d, err := policy.Parse(policy.IdentityPolicy, []byte(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := people[who]
+			r := policy.Request{Principal: p, Action: "kms:Decrypt", Resource: "*"}
+			r.Context.SetPrincipal(&p)
+			root := policy.Principal{Type: policy.User, Account: ours}
+			r.Principal = root // whom the policy is attached to does not matter here
+			if !policy.Evaluate(&r, &policy.Policies{Identity: []*policy.Document{d}}).Allowed() {
+				t.Errorf("%s: %s is not %q (present: %v)", who, key, value, present)
+			}
+		}
+	}
+}
