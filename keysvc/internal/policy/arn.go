@@ -41,7 +41,7 @@ func newARNPattern(value string, x syntax) (p arnPattern, wrong string) {
 // splitParts splits at the first five colons of the literals: the colons of a
 // variable's value are none of the pattern's.
 func splitParts(pieces []piece) [][]piece {
-	parts := make([][]piece, 1, 6)
+	parts := make([][]piece, 1)
 	for _, p := range pieces {
 		for p.kind == literal && len(parts) < 6 {
 			before, after, found := strings.Cut(p.text, ":")
@@ -80,10 +80,10 @@ func newResource(value string, x syntax) (p arnPattern, wrong string) {
 	if p.whole != nil {
 		return p, "resource " + quote(value) + ` must be an ARN or "*": a variable can stand for the part after the fifth colon only`
 	}
-	if s, ok := p.literal(1); !ok || !isPartition(s) {
+	if !isPartition(p.literal(1)) {
 		return p, "resource " + quote(value) + " must name its partition, as in arn:aws:..."
 	}
-	if s, ok := p.literal(2); !ok || s == "" {
+	if p.literal(2) == "" {
 		return p, "resource " + quote(value) + " must name its service in full, as in arn:aws:kms:..."
 	}
 	for i := 3; i < 5; i++ {
@@ -98,16 +98,13 @@ func newResource(value string, x syntax) (p arnPattern, wrong string) {
 	return p, ""
 }
 
-// literal is part i, when it is plain text.
-func (p *arnPattern) literal(i int) (string, bool) {
+// literal is part i, or empty when it is not plain text.
+func (p *arnPattern) literal(i int) string {
 	runs := p.parts[i].runs
-	switch {
-	case len(runs) > 1 || len(runs[0]) > 1:
-		return "", false
-	case len(runs[0]) == 0:
-		return "", true
+	if len(runs) == 1 && len(runs[0]) == 1 && runs[0][0].kind == literal {
+		return runs[0][0].text
 	}
-	return runs[0][0].text, runs[0][0].kind == literal
+	return ""
 }
 
 // isPartition accepts aws, aws-cn, aws-us-gov and the others.
@@ -130,8 +127,8 @@ func (p *arnPattern) matches(arn string, c *Context) bool {
 		return false
 	}
 	if p.whole != nil {
-		value, ok := p.whole.resolve(c)
-		return ok && value == arn
+		value, _ := p.whole.resolve(c)
+		return value == arn // no value is no ARN either
 	}
 	for i := 5; i >= 0; i-- { // the later, the more telling
 		if !p.parts[i].matches(parts[i], c) {

@@ -39,8 +39,8 @@ func benchRequest(c *Context, p *Principal) Request {
 	c.Set("aws:SourceIp", "127.0.0.1")
 	c.Set("aws:CurrentTime", "2026-10-17T03:04:05Z")
 	c.Set("aws:EpochTime", "1792206245")
-	c.SetPair("kms:EncryptionContext:", "kmsfs:volume", "vol-0123456789abcdef0")
-	c.SetPair("kms:EncryptionContext:", "kmsfs:path", "/project-18/src/main.go")
+	c.Set("kms:EncryptionContext:kmsfs:volume", "vol-0123456789abcdef0")
+	c.Set("kms:EncryptionContext:kmsfs:path", "/project-18/src/main.go")
 	c.SetList("kms:EncryptionContextKeys", []string{"kmsfs:path", "kmsfs:volume"})
 	return Request{
 		Principal: *p, Action: "kms:GenerateDataKey", ResourceAccount: "111122223333", Context: *c,

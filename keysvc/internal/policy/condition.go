@@ -68,7 +68,6 @@ func (r *reader) conditions(n *node) []condition {
 		}
 		if m.value.kind != objectNode {
 			r.faults.add(m.value.off, "a condition operator has an object of keys, not %s", m.value.kind)
-			continue
 		}
 		seen := map[string]string{}
 		for _, key := range m.value.members {
@@ -78,7 +77,8 @@ func (r *reader) conditions(n *node) []condition {
 			}
 			seen[folded] = key.name
 			values := r.conditionValues(key.value)
-			if ok && r.checkConditionKey(key, op) {
+			r.checkConditionKey(key, op)
+			if ok {
 				out = append(out, r.condition(op, key, values))
 			}
 		}
@@ -86,10 +86,10 @@ func (r *reader) conditions(n *node) []condition {
 	return out
 }
 
-func (r *reader) checkConditionKey(key member, op operator) bool {
-	prefix, name, ok := strings.Cut(key.name, ":")
+func (r *reader) checkConditionKey(key member, op operator) {
+	prefix, name, _ := strings.Cut(key.name, ":")
 	switch {
-	case !ok || prefix == "" || name == "":
+	case prefix == "" || name == "":
 		r.faults.add(key.off, "condition key %s must begin with a service, as in kms:ViaService or aws:username", quote(key.name))
 	case r.syntax.variables && strings.Contains(key.name, "${"):
 		r.faults.add(key.off, "a condition key has no policy variables, only its values do")
@@ -97,10 +97,7 @@ func (r *reader) checkConditionKey(key member, op operator) bool {
 		// KMS refuses it too ("AWS KMS condition keys").
 		r.faults.add(key.off, "OverlyPermissiveCondition: Using the ForAllValues set operator with a single-valued condition key "+
 			"matches requests without the specified %[1]s or with an unspecified %[1]s. To fix, remove ForAllValues.", singleValued(key.name))
-	default:
-		return true
 	}
-	return false
 }
 
 // singleValued says what a key is one of, if KMS refuses ForAllValues with it.

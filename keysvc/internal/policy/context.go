@@ -1,9 +1,6 @@
 package policy
 
-import (
-	"slices"
-	"strings"
-)
+import "slices"
 
 // A Context is what the conditions of a policy are evaluated against: the
 // request context of the IAM User Guide. Names of keys ignore case, also the part
@@ -24,28 +21,22 @@ type Context struct {
 }
 
 type entry struct {
-	hash         uint32
-	prefix, name string // the key's two parts
-	one          [1]string
-	list         []string // instead of one
+	hash uint32
+	name string
+	one  [1]string
+	list []string // instead of one
 }
 
 // Set gives a key one value.
-func (c *Context) Set(key, value string) { c.SetPair("", key, value) }
-
-// SetPair gives the key that is named by prefix and name together one value, as
-// "kms:EncryptionContext:" and "kmsfs:path" do.
-func (c *Context) SetPair(prefix, name, value string) {
-	c.entries = append(c.entries, entry{
-		hash: hashKey(hashKey(hashSeed, prefix), name), prefix: prefix, name: name, one: [1]string{value},
-	})
+func (c *Context) Set(key, value string) {
+	c.entries = append(c.entries, entry{hash: hashKey(key), name: key, one: [1]string{value}})
 }
 
 // SetList gives a multivalued key its values, which the Context keeps. A key
 // without values is a key that is not there.
 func (c *Context) SetList(key string, values []string) {
 	if len(values) > 0 {
-		c.entries = append(c.entries, entry{hash: hashKey(hashSeed, key), name: key, list: values})
+		c.entries = append(c.entries, entry{hash: hashKey(key), name: key, list: values})
 	}
 }
 
@@ -64,11 +55,10 @@ type keyRef struct {
 // ("ABAC for AWS KMS"): in a key policy they are absent.
 func newKeyRef(kind Kind, name string) keyRef {
 	_, tag := cutFoldPrefix(name, "aws:ResourceTag/")
-	rest, aliases := cutFoldPrefix(name, "kms:ResourceAliases")
 	return keyRef{
 		name:   name,
-		hash:   hashKey(hashSeed, name),
-		absent: kind == KeyPolicy && (tag || aliases && rest == ""),
+		hash:   hashKey(name),
+		absent: kind == KeyPolicy && (tag || equalFold(name, "kms:ResourceAliases")),
 	}
 }
 
@@ -80,7 +70,7 @@ func (c *Context) values(key keyRef) []string {
 	var found []string
 	for i := range c.entries {
 		e := &c.entries[i]
-		if e.hash != key.hash || !e.named(key.name) {
+		if e.hash != key.hash || !equalFold(e.name, key.name) {
 			continue
 		}
 		values := e.list
@@ -94,19 +84,6 @@ func (c *Context) values(key keyRef) []string {
 		}
 	}
 	return found
-}
-
-// named compares an entry's name; most are spelled as policies do.
-func (e *entry) named(name string) bool {
-	if rest, ok := strings.CutPrefix(name, e.prefix); ok && rest == e.name {
-		return true
-	}
-	rest, ok := cutFoldPrefix(name, e.prefix)
-	if !ok {
-		return false
-	}
-	rest, ok = cutFoldPrefix(rest, e.name)
-	return ok && rest == ""
 }
 
 // variable is a key's value in a policy variable: exactly one that is not empty.
@@ -123,7 +100,8 @@ const (
 	hashPrime uint32 = 16777619
 )
 
-func hashKey(h uint32, name string) uint32 {
+func hashKey(name string) uint32 {
+	h := hashSeed
 	for name != "" {
 		r, n := nextFolded(name)
 		h = (h ^ uint32(r)) * hashPrime
@@ -166,6 +144,6 @@ func (c *Context) SetPrincipal(p *Principal) {
 		c.Set("aws:username", p.Username)
 	}
 	for name, value := range p.Tags {
-		c.SetPair("aws:PrincipalTag/", name, value)
+		c.Set("aws:PrincipalTag/"+name, value)
 	}
 }

@@ -188,6 +188,15 @@ func TestService(t *testing.T) {
 	w.allow("ec2", "kms:Decrypt")
 }
 
+// TestServiceName: nobody becomes a service by being called like one.
+func TestServiceName(t *testing.T) {
+	w := given(t, policies{key: `{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "kms:Decrypt", "Resource": "*"}`})
+	r := &policy.Request{Principal: policy.Principal{Type: policy.User, ARN: "ec2.amazonaws.com", Account: ours}, Action: "kms:Decrypt", Resource: keyARN, ResourceAccount: ours}
+	if policy.Evaluate(r, w.p).Allowed() {
+		t.Error("a user is taken for a service")
+	}
+}
+
 func TestExplicitDeny(t *testing.T) {
 	for _, who := range []string{"root", "alice", "carol", "bob", "ec2"} {
 		w := given(t, policies{key: to("*") + "," + not("*"), identity: []string{allowDecrypt}, grant: policy.GrantToPrincipal})
@@ -336,7 +345,31 @@ func TestDecision(t *testing.T) {
 			t.Errorf("%s: %s: %v by %v %q", c.who, c.action, d.Outcome, d.Policy, sid)
 		}
 	}
-	r := &policy.Request{Principal: people["theirs"], Action: "kms:ListKeys", Resource: "*"}
+	// Who allows first is named; the rest would have done as well.
+	for _, c := range []struct {
+		who    string
+		p      policies
+		policy policy.PolicyType
+	}{
+		{"alice", policies{key: to(ours), identity: []string{allowDecrypt}, grant: policy.GrantToPrincipal}, policy.IdentityBased},
+		{"alice", policies{key: to(aliceARN), identity: []string{allowDecrypt}, grant: policy.GrantToPrincipal}, policy.ResourceBased},
+		{"carol", policies{key: to(roleARN), identity: []string{allowDecrypt}, grant: policy.GrantToPrincipal}, policy.ResourceBased},
+		{"carol", policies{key: to(roleARN), session: []string{allowNothing}, grant: policy.GrantToPrincipal}, policy.GrantPolicy},
+		{"carol", policies{key: to(thirds), session: []string{allowDecrypt}, grant: policy.GrantToRole}, policy.GrantPolicy},
+		{"root", policies{key: to(ours)}, policy.ResourceBased},
+	} {
+		r := &policy.Request{Principal: people[c.who], Action: "kms:Decrypt", Resource: keyARN, ResourceAccount: ours}
+		d := policy.Evaluate(r, given(t, c.p).p)
+		if !d.Allowed() || d.Policy != c.policy || d.Message(r) != "" || (d.Statement == nil) != (d.Policy == policy.GrantPolicy) {
+			t.Errorf("%s: %v by %v, %q", c.who, d.Outcome, d.Policy, d.Message(r))
+		}
+	}
+	r := &policy.Request{Principal: people["alice"], Action: "kms:Decrypt", Resource: keyARN, ResourceAccount: ours}
+	want := "User: " + aliceARN + " is not authorized to perform: kms:Decrypt on resource: " + keyARN + noResource
+	if m := policy.Evaluate(r, given(t, policies{key: to(bobARN)}).p).Message(r); m != want {
+		t.Errorf("message: %s", m)
+	}
+	r = &policy.Request{Principal: people["theirs"], Action: "kms:ListKeys", Resource: "*"}
 	if d := policy.Evaluate(r, &policy.Policies{}); !d.Allowed() || d.Policy != policy.AccountRoot || d.Policy.String() != "account root" {
 		t.Errorf("the root user's own: %+v", d)
 	}
@@ -345,7 +378,7 @@ func TestDecision(t *testing.T) {
 	if !d.Allowed() || d.Policy != policy.GrantPolicy || d.Policy.String() != "grant" || d.Outcome.String() != "allow" {
 		t.Errorf("a grant: %+v", d)
 	}
-	want := "User: anonymous is not authorized to perform: kms:Decrypt on resource: " + keyARN + noResource
+	want = "User: anonymous is not authorized to perform: kms:Decrypt on resource: " + keyARN + noResource
 	if d := policy.Evaluate(r, &policy.Policies{}); d.Message(r) != want {
 		t.Errorf("message: %s", d.Message(r))
 	}

@@ -13,9 +13,6 @@ import (
 
 // fold is the representative of a character's case variants.
 func fold(r rune) rune {
-	if r < utf8.RuneSelf {
-		return foldASCII(r)
-	}
 	least := r
 	for v := unicode.SimpleFold(r); v != r; v = unicode.SimpleFold(v) {
 		least = min(least, v)
@@ -30,17 +27,32 @@ func foldASCII(r rune) rune {
 	return r
 }
 
-// nextFolded is s's first character, folded, and how many bytes it takes. A byte
-// that is not UTF-8 is a character of its own beyond Unicode's.
+// nextChar is s's first character and how many bytes it takes. One byte, ASCII or not
+// UTF-8 at all, is a negative character, so that the latter equals none of Unicode's.
+func nextChar(s string) (rune, int) {
+	r, n := utf8.DecodeRuneInString(s)
+	if n == 1 {
+		return -rune(s[0]), 1
+	}
+	return r, n
+}
+
+// nextFolded is nextChar, folded.
 func nextFolded(s string) (rune, int) {
 	if c := s[0]; c < utf8.RuneSelf {
 		return foldASCII(rune(c)), 1
 	}
-	r, n := utf8.DecodeRuneInString(s)
-	if r == utf8.RuneError && n == 1 {
-		return unicode.MaxRune + 1 + rune(s[0]), 1
-	}
+	r, n := nextChar(s)
 	return fold(r), n
+}
+
+// equalFold compares without regard to case; most names are spelled alike.
+func equalFold(a, b string) bool {
+	if a == b {
+		return true
+	}
+	rest, ok := cutFoldPrefix(a, b)
+	return ok && rest == ""
 }
 
 // cutFoldPrefix is strings.CutPrefix without regard to case.
@@ -62,17 +74,5 @@ func cutFoldPrefix(s, prefix string) (rest string, ok bool) {
 // foldString is one of all spellings of s that are equal, for valid UTF-8.
 func foldString(s string) string { return strings.Map(fold, s) }
 
-// lower folds ASCII, which actions are written in. It allocates only when there
-// is something to fold.
-func lower(s string) string {
-	for i := range len(s) {
-		if c := s[i]; 'A' <= c && c <= 'Z' {
-			b := []byte(s)
-			for ; i < len(b); i++ {
-				b[i] = byte(foldASCII(rune(b[i])))
-			}
-			return string(b)
-		}
-	}
-	return s
-}
+// lower folds ASCII, which actions are written in.
+func lower(s string) string { return strings.Map(foldASCII, s) }

@@ -112,11 +112,7 @@ func (d *dice) request() (*policy.Request, *refRequest) {
 			r.Context.SetList(name, nil)
 		case n <= 4:
 			value := d.value(k)
-			if prefix, rest, ok := strings.Cut(name, ":"); ok && d.once(2) {
-				r.Context.SetPair(prefix+":", rest, value)
-			} else {
-				r.Context.Set(name, value)
-			}
+			r.Context.Set(name, value)
 			ref.context = append(ref.context, pair{name, []string{value}})
 		default:
 			values := []string{d.value(k), d.value(k)}

@@ -1,7 +1,7 @@
 package policy
 
 import (
-	"strconv"
+	"encoding/hex"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -78,13 +78,11 @@ func (r *jsonReader) space() {
 	}
 }
 
-// next is the byte at the position, or 0 at the end.
-func (r *jsonReader) next() byte {
-	if r.i == len(r.text) {
-		return 0
-	}
-	return r.text[r.i]
-}
+// end is the byte after the last: policies have no such byte.
+const end byte = 0
+
+// next is the byte at the position.
+func (r *jsonReader) next() byte { return at(r.text, r.i) }
 
 func (r *jsonReader) value(depth int) *node {
 	if depth > maxDepth {
@@ -226,13 +224,14 @@ func (r *jsonReader) number() *node {
 
 // string reads a string, from its opening quote. Faults point at the byte.
 func (r *jsonReader) string() (string, bool) {
+	open := r.i
 	r.i++
 	start := r.i
 	var b strings.Builder
 	for {
 		switch c := r.next(); {
 		case r.i == len(r.text):
-			r.fail(start-1, "not valid JSON: the string does not end")
+			r.fail(open, "not valid JSON: the string does not end")
 			return "", false
 		case c == '"':
 			b.WriteString(r.text[start:r.i])
@@ -263,11 +262,10 @@ func (r *jsonReader) escape() (rune, bool) {
 		return rune("\"\\/\b\f\n\r\t"[i]), true
 	}
 	char, ok := r.unicode()
-	if ok && utf16.IsSurrogate(char) {
-		var low rune
-		low, ok = r.unicode()
+	if utf16.IsSurrogate(char) {
+		low, _ := r.unicode()
 		char = utf16.DecodeRune(char, low)
-		ok = ok && char != utf8.RuneError
+		ok = char != utf8.RuneError
 	}
 	if !ok {
 		r.fail(off, "not valid JSON: malformed escape in a string")
@@ -278,17 +276,19 @@ func (r *jsonReader) escape() (rune, bool) {
 // unicode reads one \uXXXX.
 func (r *jsonReader) unicode() (rune, bool) {
 	if !strings.HasPrefix(r.text[r.i:], `\u`) || len(r.text) < r.i+6 {
-		return 0, false
+		return utf8.RuneError, false
 	}
-	n, err := strconv.ParseUint(r.text[r.i+2:r.i+6], 16, 16)
+	b, err := hex.DecodeString(r.text[r.i+2 : r.i+6])
+	if err != nil {
+		return utf8.RuneError, false
+	}
 	r.i += 6
-	return rune(n), err == nil
+	return rune(b[0])<<8 | rune(b[1]), true
 }
 
-// at is the byte at i, or 0 beyond the end.
 func at(s string, i int) byte {
 	if i < len(s) {
 		return s[i]
 	}
-	return 0
+	return end
 }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/base64"
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -33,33 +34,18 @@ type number struct {
 	exact   bool
 }
 
-// parseNumber reads what JSON calls a number, and leading zeros.
+// numberSyntax is JSON's, and leading zeros.
+var numberSyntax = regexp.MustCompile(`^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$`)
+
 func parseNumber(s string) (n number, ok bool) {
-	if !isNumber(s) {
+	if !numberSyntax.MatchString(s) {
 		return n, false
 	}
 	var err error
-	if n.integer, err = strconv.ParseInt(s, 10, 64); err == nil {
-		n.exact = true
-	}
+	n.integer, err = strconv.ParseInt(s, 10, 64)
+	n.exact = err == nil
 	n.float, err = strconv.ParseFloat(s, 64)
 	return n, err == nil
-}
-
-// isNumber leaves out what strconv takes besides: 0x1p-2, +1, 1., .5, Inf.
-func isNumber(s string) bool {
-	s = strings.TrimPrefix(s, "-")
-	if i := strings.IndexAny(s, "eE"); i >= 0 {
-		exponent := s[i+1:]
-		if exponent != "" && strings.IndexByte("+-", exponent[0]) >= 0 {
-			exponent = exponent[1:]
-		}
-		if s = s[:i]; !only(exponent, digits) {
-			return false
-		}
-	}
-	whole, decimals, point := strings.Cut(s, ".")
-	return only(whole, digits) && (!point || only(decimals, digits))
 }
 
 func (n number) compare(m number) int {
@@ -107,24 +93,25 @@ func compileEach[T any](texts []string, parse func(string) (T, bool), complaint 
 	return list, wrong
 }
 
-// dateLayouts are the forms of W3C's note on ISO 8601, except the year alone: AWS takes
-// Unix seconds too, and "2030" may be either.
-var dateLayouts = []string{"2006-01", "2006-01-02", "2006-01-02T15:04Z07:00", time.RFC3339Nano}
+// Dates are Unix seconds, from 5 digits on and up to the year 33658, or of a form of W3C's
+// note on ISO 8601, except the year alone: "2030" may be either.
+var (
+	unixSyntax  = regexp.MustCompile(`^([0-9]{5,12})(?:\.([0-9]+))?$`)
+	dateSyntax  = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}(-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[-+][0-9]{2}:[0-9]{2}))?)?$`)
+	dateLayouts = []string{"2006-01", "2006-01-02", "2006-01-02T15:04Z07:00", time.RFC3339}
+)
 
-// parseDate reads ISO 8601, or Unix seconds of at least 5 digits, possibly with
-// decimals.
 func parseDate(s string) (t time.Time, ok bool) {
-	if seconds, decimals, point := strings.Cut(s, "."); len(seconds) >= 5 && only(seconds, digits) {
-		sec, err := strconv.ParseInt(seconds, 10, 40)
-		nsec, _ := strconv.Atoi((decimals + "000000000")[:9])
-		return time.Unix(sec, int64(nsec)), err == nil && (!point || only(decimals, digits))
+	if m := unixSyntax.FindStringSubmatch(s); m != nil {
+		sec, _ := strconv.ParseInt(m[1], 10, 64)
+		nsec, _ := strconv.Atoi((m[2] + "000000000")[:9])
+		return time.Unix(sec, int64(nsec)), true
 	}
-	if len(s) > 13 && s[13] != ':' || strings.Contains(s, ",") {
-		return t, false // time.Parse takes an hour of one digit, and a comma
-	}
-	for _, layout := range dateLayouts {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t, true
+	if dateSyntax.MatchString(s) {
+		for _, layout := range dateLayouts {
+			if t, err := time.Parse(layout, s); err == nil {
+				return t, true
+			}
 		}
 	}
 	return t, false
@@ -196,10 +183,7 @@ func parseNetwork(s string) (netip.Prefix, bool) {
 }
 
 func (v networkValues) match(value string, _ *Context) bool {
-	addr, err := netip.ParseAddr(value)
-	if err != nil {
-		return false
-	}
+	addr, _ := netip.ParseAddr(value) // the zero Addr is in no network
 	addr = addr.Unmap().WithZone("")
 	for _, p := range v {
 		if p.Contains(addr) {

@@ -1,9 +1,6 @@
 package policy
 
-import (
-	"strings"
-	"unicode/utf8"
-)
+import "strings"
 
 // Kind is what a policy is attached to, which decides what it may say.
 type Kind int
@@ -83,7 +80,7 @@ func Parse(kind Kind, text []byte) (*Document, error) {
 // carriage return and U+0020 to U+00FF. Other characters can be written as \uXXXX.
 func checkCharacters(faults *faultList) bool {
 	for i, c := range faults.text {
-		if c == utf8.RuneError || c > 0xff || c < ' ' && strings.IndexByte("\t\n\r", byte(c)) < 0 {
+		if c > 0xff || c < ' ' && strings.IndexByte("\t\n\r", byte(c)) < 0 {
 			faults.add(i, "a policy has no such character: write it as a \\u escape")
 			return false
 		}

@@ -64,6 +64,8 @@ func TestFaults(t *testing.T) {
 		{key, "^nonsense", "expected a value"},
 		{key, "{^", "expected a name"},
 		{key, `{"Version"^`, "expected :"},
+		{key, `{^"Vers`, "the string does not end"},
+		{key, `{"Vers^\x": 1}`, "malformed escape"},
 		{key, `{"Version": ^`, "the text ends"},
 		{key, `{"Version": "2012-10-17"^`, "expected , or }"},
 		{key, `{"Version": "2012-10-17",^}`, "expected a name"},
@@ -77,12 +79,18 @@ func TestFaults(t *testing.T) {
 		{key, `{"a": "^\x"}`, "malformed escape"},
 		{key, `{"a": "^\u12"}`, "malformed escape"},
 		{key, `{"a": "^\u12g4"}`, "malformed escape"},
+		{key, `{"a": "^\u12`, "malformed escape"},
+		{key, `{"a": "^\u004`, "malformed escape"},
+		{key, `{"a": ^"\u0041`, "the string does not end"},
+		{key, `{"a": "^\ud83d/.de00"}`, "malformed escape"},
+		{key, `{"a": "^\ud83d\n"}`, "malformed escape"},
 		{key, `{"a": "^\ud800"}`, "malformed escape"},
 		{key, `{"a": "^\ud800\u0041"}`, "malformed escape"},
 		{key, `{"a": "^\udc00\ud800"}`, "malformed escape"},
 		{key, `{"a": "^\`, "malformed escape"},
 		{key, `{"a": ^01}`, "malformed number"},
 		{key, `{"a": ^-}`, "malformed number"},
+		{key, `{"a": ^-.5}`, "malformed number"},
 		{key, `{"a": ^1.}`, "malformed number"},
 		{key, `{"a": ^1.e5}`, "malformed number"},
 		{key, `{"a": ^1e}`, "malformed number"},
@@ -93,6 +101,7 @@ func TestFaults(t *testing.T) {
 		{key, `{"a": ^` + "\x00" + `}`, "no such character"},
 		{key, "^\ufeff{}", "no such character"},
 		{key, `{"Id": "caf^` + "\u0142" + `"}`, "no such character"},
+		{key, `{"Id": "ÿ^` + "\u0100" + `"}`, "no such character"},
 		{key, "{\"Id\": \"^\xff\"}", "no such character"},
 		{key, "{\"Id\": \"\x7f^\x1f\"}", "no such character"},
 
@@ -164,6 +173,14 @@ func TestFaults(t *testing.T) {
 		{key, v2012(statement(`"Resource": ^"arn:aws:kms:us-east-1:111122223333"`)), "is not an ARN"},
 		{key, v2012(statement(`"Resource": ^"arn:aws:kms:us-east-1:111122223333:"`)), "is not an ARN"},
 		{key, v2012(statement(`"Resource": ^"arn:*:kms:us-east-1:111122223333:key/x"`)), "must name its partition"},
+		{key, v2012(statement(`"Resource": ^"arn::kms:us-east-1:111122223333:key/x"`)), "must name its partition"},
+		{key, v2012(statement(`"Resource": ^"arn:-cn:kms:us-east-1:111122223333:key/x"`)), "must name its partition"},
+		{key, v2012(statement(`"Resource": ^"arn:awsxcn:kms:us-east-1:111122223333:key/x"`)), "must name its partition"},
+		{key, v2012(statement(`"Resource": ^"arn:aws${aws:x}:kms:us-east-1:111122223333:key/x"`)), "must name its partition"},
+		{key, v2012(statement(`"Resource": ^"arn:${aws:x, 'aws'}:kms:us-east-1:111122223333:key/x"`)), "must name its partition"},
+		{key, v2012(statement(`"Resource": ^"arn:aws:${aws:x, 'kms'}:us-east-1:111122223333:key/x"`)), "must name its service"},
+		{key, v2012(statement(`"Resource": ^"arn:aws:kms*:us-east-1:111122223333:key/x"`)), "must name its service"},
+		{key, v2012(statement(`"Resource": ^"arn:aws:kms${aws:x}:us-east-1:111122223333:key/x"`)), "must name its service"},
 		{key, v2012(statement(`"Resource": ^"arn:awsx:kms:us-east-1:111122223333:key/x"`)), "must name its partition"},
 		{key, v2012(statement(`"Resource": ^"arn:aws-:kms:us-east-1:111122223333:key/x"`)), "must name its partition"},
 		{key, v2012(statement(`"Resource": ^"arn:aws:k*:us-east-1:111122223333:key/x"`)), "must name its service"},
@@ -180,6 +197,8 @@ func TestFaults(t *testing.T) {
 		{key, v2012(condition("StringEquals", "kms:A", `^"${"`)), "does not end"},
 		{key, v2012(condition("StringEquals", "kms:A", `^"${}"`)), "not a condition key"},
 		{key, v2012(condition("StringEquals", "kms:A", `^"${username}"`)), "not a condition key"},
+		{key, v2012(condition("StringEquals", "kms:A", `^"${a}"`)), "not a condition key"},
+		{key, v2012(condition("StringEquals", "kms:A", `^"${aws:a\u202db}"`)), "malformed policy variable"},
 		{key, v2012(condition("StringEquals", "kms:A", `^"${:username}"`)), "not a condition key"},
 		{key, v2012(condition("StringEquals", "kms:A", `^"${aws:}"`)), "not a condition key"},
 		{key, v2012(condition("StringEquals", "kms:A", `^"${aws:user name}"`)), "malformed policy variable"},
@@ -208,12 +227,16 @@ func TestFaults(t *testing.T) {
 		{key, v2012(statement(`"Condition": {"Bool": {^":x": "true"}}`)), "must begin with a service"},
 		{key, v2012(statement(`"Condition": {"Bool": {^"aws:": "true"}}`)), "must begin with a service"},
 		{key, v2012(statement(`"Condition": {"Bool": {"aws:A": "true", ^"AWS:a": "true"}}`)), "given twice: its case"},
+		{key, v2012(statement(`"Condition": {"Bool": {"aws:A": "true", ^"aws:A": "true"}}`)), `"aws:A" is given twice`},
 		{key, v2012(condition("Bool", "kms:A", "^null")), "a condition's value is a string, a number or a boolean, not null"},
 		{key, v2012(condition("Bool", "kms:A", "^{}")), "not an object"},
 		{key, v2012(condition("Bool", "kms:A", `["true", ^["true"]]`)), "not an array"},
 		{key, v2012(condition("Bool", "kms:A", "^[]")), "an empty list of values"},
 		{key, v2012(condition("Bool", "kms:A", `^"yes"`)), `Bool: "yes" is neither true nor false`},
 		{key, v2012(condition("Bool", "kms:A", `^1`)), "neither true nor false"},
+		{key, v2012(condition("Bool", "kms:A", `^""`)), "neither true nor false"},
+		{key, v2012(condition("Bool", "kms:A", `^"${aws:username}x"`)), "neither true nor false"},
+		{key, v2012(condition("Bool", "kms:A", `^"${aws:username"`)), "does not end"},
 		{key, v2012(condition("Bool", "kms:A", `^"${*}"`)), "neither true nor false"},
 		{key, v2012(condition("Bool", "kms:A", `^"x${aws:username}"`)), "neither true nor false"},
 		{key, v2012(condition("Null", "kms:A", `^"no"`)), "Null has the value true or false"},
@@ -235,6 +258,10 @@ func TestFaults(t *testing.T) {
 		{key, v2012(condition("ArnLike", "aws:SourceArn", `^"*"`)), "is not an ARN"},
 		{key, v2012(condition("ArnLike", "aws:SourceArn", `^"*:aws:kms:x:y:z"`)), "is not an ARN"},
 		{key, v2012(condition("ArnEquals", "aws:SourceArn", `^"x:aws:kms:x:y:z"`)), "is not an ARN"},
+		{key, v2012(condition("ArnEquals", "aws:SourceArn", `^":aws:kms:x:y:z"`)), "is not an ARN"},
+		{key, v2012(condition("ArnEquals", "aws:SourceArn", `^"arn*:aws:kms:x:y:z"`)), "is not an ARN"},
+		{key, v2012(condition("ArnEquals", "aws:SourceArn", `^"${aws:x, 'arn'}:aws:kms:x:y:z"`)), "is not an ARN"},
+		{key, v2012(condition("ArnEquals", "aws:SourceArn", `^"arn${aws:x}:aws:kms:x:y:z"`)), "is not an ARN"},
 		{key, v2012(condition("ArnEquals", "aws:SourceArn", `^"arn:aws:kms:x:${aws:username}"`)), "is not an ARN"},
 		{key, v2012(condition("ArnEquals", "aws:SourceArn", `^"arn:aws:s3:::${aws:x"`)), "does not end"},
 		{key, v2012(statement(`"Condition": {"ForAllValues:StringEquals": {^"kms:EncryptionContext:AppName": "x"}}`)), "OverlyPermissiveCondition: Using the ForAllValues set operator with a single-valued condition key matches requests without the specified encryption context or with an unspecified encryption context. To fix, remove ForAllValues."},
@@ -264,7 +291,7 @@ func TestFaults(t *testing.T) {
 func TestPrincipalSyntax(t *testing.T) {
 	long := strings.Repeat("n", 64)
 	parse := func(kind, value string) (policy.NamedPrincipal, error) {
-		d, err := policy.Parse(policy.KeyPolicy, []byte(v2012(statement(fmt.Sprintf(`"Principal": {%q: %q}`, kind, value)))))
+		d, err := policy.Parse(policy.KeyPolicy, []byte(v2012(statement(fmt.Sprintf(`"Principal": {%q: %+q}`, kind, value)))))
 		if err != nil {
 			return policy.NamedPrincipal{}, err
 		}
@@ -283,13 +310,16 @@ func TestPrincipalSyntax(t *testing.T) {
 		{"AWS", "arn:aws:iam::111122223333:user/local/1000", policy.UserPrincipal, ours},
 		{"AWS", "arn:aws:iam::111122223333:user/a/b!/_+=,.@-9", policy.UserPrincipal, ours},
 		{"AWS", "arn:aws:iam::111122223333:user/" + long, policy.UserPrincipal, ours},
-		{"AWS", "arn:aws:iam::111122223333:user/" + strings.Repeat("p/", 255) + "a", policy.UserPrincipal, ours},
+		{"AWS", "arn:aws:iam::111122223333:user/" + strings.Repeat("p/", 254) + "p!/a", policy.UserPrincipal, ours},
+		{"AWS", "arn:aws:iam::111122223333:user/~/a", policy.UserPrincipal, ours},
 		{"AWS", "arn:aws:iam::111122223333:role/service-role/x", policy.RolePrincipal, ours},
 		{"AWS", "arn:aws:sts::111122223333:assumed-role/role/session@x", policy.SessionPrincipal, ours},
 		{"AWS", "arn:aws:sts::111122223333:federated-user/x", policy.FederatedUserPrincipal, ours},
 		{"AWS", "AIDA" + strings.Repeat("A", 12), policy.UniqueIDPrincipal, ""},
 		{"AWS", "AROA4KJY2TU23Y7NK62MV", policy.UniqueIDPrincipal, ""},
 		{"AWS", "AROA" + strings.Repeat("A", 124), policy.UniqueIDPrincipal, ""},
+		{"AWS", "AROAZZZZZZZZZZZZZZZZZ", policy.UniqueIDPrincipal, ""},
+		{"Service", "kmsfs.local", policy.ServicePrincipal, ""},
 		{"Service", "ec2.amazonaws.com", policy.ServicePrincipal, ""},
 		{"Service", "logs.us-west-2.amazonaws.com", policy.ServicePrincipal, ""},
 		{"Federated", "cognito-identity.amazonaws.com", policy.FederatedPrincipal, ""},
@@ -307,7 +337,7 @@ func TestPrincipalSyntax(t *testing.T) {
 		{"AWS", "arn:aws:iam::111122223333:user/"}, {"AWS", "arn:aws:iam::111122223333:user"}, {"AWS", "arn:aws:iam::111122223333:user/*"},
 		{"AWS", "arn:aws:iam::111122223333:user/a*"}, {"AWS", "arn:aws:iam::111122223333:user/?/a"}, {"AWS", "arn:aws:iam::111122223333:user//a"},
 		{"AWS", "arn:aws:iam::111122223333:user/a//b"}, {"AWS", "arn:aws:iam::111122223333:user/a b"}, {"AWS", "arn:aws:iam::111122223333:user/a b/c"},
-		{"AWS", "arn:aws:iam::111122223333:user/\x7f/c"}, {"AWS", "arn:aws:iam::111122223333:user/" + long + "n"},
+		{"AWS", "arn:aws:iam::111122223333:user/\u0080/c"}, {"AWS", "arn:aws:iam::111122223333:user/" + long + "n"},
 		{"AWS", "arn:aws:iam::111122223333:user/" + strings.Repeat("p/", 256) + "a"},
 		{"AWS", "arn:aws:iam::111122223333:group/x"}, {"AWS", "arn:aws:iam::111122223333:assumed-role/a/b"}, {"AWS", "arn:aws:sts::111122223333:user/a"},
 		{"AWS", "arn:aws:sts::111122223333:assumed-role/role"}, {"AWS", "arn:aws:sts::111122223333:assumed-role/role/"},
@@ -375,14 +405,34 @@ func TestDocument(t *testing.T) {
 	if !errors.As(err, &fault) || fault != faults[0] || !strings.HasPrefix(err.Error(), `line 3, column 58: there is no`) || strings.Count(err.Error(), "\n") != 1 {
 		t.Errorf("Bind's error %v", err)
 	}
-	// The document itself is not bound.
-	if _, err := d.Bind(func(policy.NamedPrincipal) (string, bool) { return "AIDASOMEBODYELSE1234", true }); err != nil {
+}
+
+// TestBindLeaves the document as it was.
+func TestBindLeaves(t *testing.T) {
+	d, err := policy.Parse(policy.KeyPolicy, []byte(whole(to(aliceARN))))
+	if err != nil {
 		t.Fatal(err)
 	}
-	alice := people["alice"]
-	r := &policy.Request{Principal: alice, Action: "kms:Decrypt", Resource: keyARN, ResourceAccount: ours}
-	if o := policy.Evaluate(r, &policy.Policies{Resource: d}).Outcome; o != policy.ExplicitDeny {
-		t.Errorf("alice: %v", o)
+	bound, err := d.Bind(func(policy.NamedPrincipal) (string, bool) { return "AIDASOMEBODYELSE1234", true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &policy.Request{Principal: people["alice"], Action: "kms:Decrypt", Resource: keyARN, ResourceAccount: ours}
+	if !policy.Evaluate(r, &policy.Policies{Resource: d}).Allowed() || policy.Evaluate(r, &policy.Policies{Resource: bound}).Allowed() {
+		t.Error("a document is bound in place")
+	}
+}
+
+// TestSuggestions: a misspelt operator is put right, one that does not exist is not.
+func TestSuggestions(t *testing.T) {
+	for op, end := range map[string]string{
+		"stringequals": ": write StringEquals", "FORANYVALUE:arnlikeifexists": ": write ForAnyValue:ArnLikeIfExists", "null": ": write Null",
+		"NullIfExists": `"NullIfExists"`, "ForAnyValue:Null": `"ForAnyValue:Null"`, "forallvalues:null": `"forallvalues:null"`, "StringIs": `"StringIs"`,
+	} {
+		_, err := policy.Parse(policy.KeyPolicy, []byte(v2012(condition(op, "kms:A", `"true"`))))
+		if err == nil || !strings.HasSuffix(err.Error(), end) {
+			t.Errorf("%s: %v", op, err)
+		}
 	}
 }
 
@@ -403,8 +453,8 @@ func TestAccepted(t *testing.T) {
 		{policy.KeyPolicy, v2012(statement(`"Action": ["kms:Decrypt", "kms:Decrypt"]`))},
 		{policy.KeyPolicy, v2012(statement(`"Action": "*:*"`))},
 		{policy.KeyPolicy, v2012(statement(`"Resource": ["*", "arn:aws-cn:kms:*:*:*", "arn:aws:s3:::a:b", "arn:aws:kms:${*}:1:x"]`))},
-		{policy.KeyPolicy, v2012(condition("StringEquals", "kms:A", `["x", 1, -1.5e+3, 0, 1E5, true, false, ""]`))},
-		{policy.KeyPolicy, v2012(condition("StringLike", "kms:A", `"$ $$ {} } ${$} ${aws:PrincipalTag/Größe_.:/=+-@}"`))},
+		{policy.KeyPolicy, v2012(condition("StringEquals", "kms:A", `["x", 1, -1.5e+3, 0, 1E5, 9.99e-9, true, false, ""]`))},
+		{policy.KeyPolicy, v2012(condition("StringLike", "kms:A", `"$ $$ {} } ${$} ${aws:PrincipalTag/Größe_.:/=+-@0123456789}"`))},
 		{policy.KeyPolicy, v2012(condition("Bool", "kms:A", `"${aws:SecureTransport}"`))},
 		{policy.KeyPolicy, v2012(condition("ForAllValues:StringEquals", "kms:EncryptionContextKeys", `"x"`))},
 		{policy.KeyPolicy, v2012(condition("ForAnyValue:StringEquals", "kms:EncryptionContext:x", `"x"`))},

@@ -124,7 +124,7 @@ func excepts(list []principal, c *Principal) bool {
 
 // readPrincipals reads "*" or {"AWS": ..., "Service": ...}.
 func (r *reader) readPrincipals(n *node) []principal {
-	if n.kind == stringNode && n.text == "*" {
+	if n.text == "*" {
 		return []principal{r.principal(n, AnyPrincipal, "")}
 	}
 	if n.kind != objectNode {

@@ -27,15 +27,16 @@ type Statement struct {
 	resources    []arnPattern
 	notResource  bool
 	conditions   []condition
-	// inert is a key policy's statement without Action or Resource.
-	inert bool
+	// noResource is a key policy's statement without Resource, which has no effect;
+	// without Action it covers none.
+	noResource bool
 }
 
 // reach is how the statement applies to a request: none if it does not. action
 // is the request's in lower case. A boundary is a permissions boundary that the caller
 // has.
 func (s *Statement) reach(r *Request, action string, boundary bool) reach {
-	if s.inert || s.matchesAction(action) == s.notAction {
+	if s.noResource || s.matchesAction(action) == s.notAction {
 		return none
 	}
 	reach := direct
@@ -140,7 +141,7 @@ func (r *reader) checkElements(n *node, given map[string]bool, s *Statement) {
 	noResource := r.kind != TrustPolicy && !given["Resource"] && !given["NotResource"]
 	switch {
 	case r.kind == KeyPolicy:
-		s.inert = noAction || noResource
+		s.noResource = noResource
 	case noAction:
 		r.faults.add(n.off, "the statement has no Action")
 	case noResource:
@@ -150,8 +151,8 @@ func (r *reader) checkElements(n *node, given map[string]bool, s *Statement) {
 
 // sid reads a Sid: letters and digits, and once in a policy, except in key policies.
 func (r *reader) sid(n *node) string {
-	sid, ok := r.string(n, "Sid")
-	if !ok || sid == "" || r.kind == KeyPolicy {
+	sid, _ := r.string(n, "Sid")
+	if sid == "" || r.kind == KeyPolicy {
 		return sid
 	}
 	if !only(sid, letters+digits) {
@@ -165,12 +166,13 @@ func (r *reader) sid(n *node) string {
 }
 
 func (r *reader) effect(n *node) Effect {
-	if n.kind == stringNode && n.text == "Allow" {
+	switch n.text {
+	case "Allow":
 		return Allow
+	case "Deny":
+		return Deny
 	}
-	if n.kind != stringNode || n.text != "Deny" {
-		r.faults.add(n.off, "Effect is \"Allow\" or \"Deny\"")
-	}
+	r.faults.add(n.off, "Effect is \"Allow\" or \"Deny\"")
 	return Deny
 }
 
@@ -180,7 +182,6 @@ func (r *reader) actions(n *node) []pattern {
 	for _, item := range r.strings(n, "action") {
 		if wrong := r.checkAction(item.text); wrong != "" {
 			r.faults.add(item.off, "action %s %s", quote(item.text), wrong)
-			continue
 		}
 		pieces, _ := syntax{wildcards: true}.split(lower(item.text))
 		out = append(out, newPattern(pieces))

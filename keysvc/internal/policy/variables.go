@@ -3,7 +3,6 @@ package policy
 import (
 	"strings"
 	"unicode"
-	"unicode/utf8"
 )
 
 // A piece is a part of a value that a policy compares with: literal text, a
@@ -37,9 +36,7 @@ type syntax struct {
 // a * in them is a *.
 func (x syntax) split(value string) (pieces []piece, wrong string) {
 	text := func(s string) {
-		if n := len(pieces); n > 0 && pieces[n-1].kind == literal {
-			pieces[n-1].text += s
-		} else if s != "" {
+		if s != "" {
 			pieces = append(pieces, piece{text: s})
 		}
 	}
@@ -70,11 +67,7 @@ func (x syntax) split(value string) (pieces []piece, wrong string) {
 			if p, rest, wrong = x.variable(rest[1:]); wrong != "" {
 				return nil, wrong
 			}
-			if p.kind == literal {
-				text(p.text)
-			} else {
-				pieces = append(pieces, p)
-			}
+			pieces = append(pieces, p)
 		}
 		value = rest
 	}
@@ -105,7 +98,7 @@ func (x syntax) variable(s string) (p piece, rest, wrong string) {
 	if !strings.HasPrefix(s, "}") {
 		return p, "", "malformed policy variable: write ${key}, or ${key, 'default'} with a comma, a space and single quotes"
 	}
-	if prefix, key, ok := strings.Cut(name, ":"); !ok || prefix == "" || key == "" {
+	if prefix, key, _ := strings.Cut(name, ":"); prefix == "" || key == "" {
 		return p, "", "policy variable " + quote(name) + " is not a condition key: keys look like aws:username"
 	}
 	return p, s[1:], ""
@@ -115,7 +108,7 @@ func (x syntax) variable(s string) (p piece, rest, wrong string) {
 // ("Tags for AWS IAM resources"), without spaces ("IAM Access Analyzer policy
 // check reference", space not permitted in variable).
 func isKeyChar(r rune) bool {
-	return r < utf8.RuneSelf && strings.IndexByte("_.:/=+-@", byte(r)) >= 0 || unicode.IsLetter(r) || unicode.IsDigit(r)
+	return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("_.:/=+-@", r)
 }
 
 // resolve is the text of a literal or of a variable; not ok is a variable without

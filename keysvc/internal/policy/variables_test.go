@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"hash/fnv"
 	"testing"
 
 	"kmsfs.dev/kmsfs/keysvc/internal/policy"
@@ -26,6 +27,9 @@ func TestVariables(t *testing.T) {
 		{v2, "StringLike", "*/${aws:username}?/*", "/home/alice/x", false},
 		{v2, "StringEqualsIgnoreCase", "x${aws:username}x", "XALICEX", true},
 		{v2, "ArnLike", "arn:aws:iam::${aws:PrincipalAccount}:user/*", aliceARN, true},
+		{v2, "ArnLike", "arn:aws:iam::${kms:None, '1:2'}:user/x", "arn:aws:iam::1:2:user/x", false}, // a colon in a default separates nothing
+		{v2, "ArnLike", "arn:aws:iam::1:${kms:None, '1:2'}", "arn:aws:iam::1:1:2", true},
+		{v2, "ArnLike", "arn:aws:iam::1:a${kms:None, '1'}:b", "arn:aws:iam::1:a1:b", true},
 		{v2, "ArnEquals", "${aws:PrincipalArn}", aliceARN, true},
 		{v2, "ArnEquals", "${aws:PrincipalArn}", malloryARN, false},
 		{v2, "ArnEquals", "${aws:username}", "alice", false}, // no ARN
@@ -60,6 +64,8 @@ func TestVariables(t *testing.T) {
 		{v2, "StringLike", "*${aws:PrincipalTag/dept}", "x", false},
 		{v2, "StringLike", "*${aws:PrincipalTag/dept}*", "x", false},
 		{v2, "StringLike", "*${aws:PrincipalTag/dept}?*", "xx", false},
+		{v2, "StringLike", "*?${aws:PrincipalTag/dept}*", "xx", false},
+		{v2, "StringLike", "*?${aws:username}*", "x-alice-", true},
 		{v2, "StringEqualsIgnoreCase", "${aws:PrincipalTag/dept}", "", false},
 		{v2, "StringNotEquals", "${aws:PrincipalTag/dept}", "x", true},
 		{v2, "StringNotLike", "*${aws:PrincipalTag/dept}*", "x", true},
@@ -91,6 +97,19 @@ func TestVariableInjection(t *testing.T) {
 	w.deny("carol", "kms:Decrypt", with{"kms:EncryptionContext:kmsfs:path": "/x", "account": ""})
 	w = given(t, policies{identity: []string{path("/${aws:PrincipalTag/empty, 'none'}")}})
 	w.allow("carol", "kms:Decrypt", with{"kms:EncryptionContext:kmsfs:path": "/none", "account": ""})
+
+	// Values that are not UTF-8 equal only themselves.
+	for _, op := range []string{"StringEquals", "StringEqualsIgnoreCase", "StringLike"} {
+		w = given(t, policies{identity: []string{`{"Effect": "Allow", "Action": "kms:Decrypt", "Resource": "*", "Condition": {"` + op + `": {"kms:Test": "a${kms:Other}"}}}`}})
+		for value, allowed := range map[string]bool{"a\xff": true, "a\xfe": false, "a\ufffd": false, "a\u00ff": false, "a\xff\xff": false} {
+			r := policy.Request{Principal: people["alice"], Action: "kms:Decrypt", Resource: "*"}
+			r.Context.Set("kms:Other", "\xff")
+			r.Context.Set("kms:Test", value)
+			if policy.Evaluate(&r, w.p).Allowed() != allowed {
+				t.Errorf("%s: %q is allowed: %v", op, value, !allowed)
+			}
+		}
+	}
 
 	// Values are not expanded again.
 	w = given(t, policies{identity: []string{path("${kms:Test}")}})
@@ -147,27 +166,43 @@ func TestContext(t *testing.T) {
 	given(t, policies{identity: []string{allowDecrypt, one("Deny", "StringEquals", "Other")}}).forbid("alice", "kms:Decrypt", two)
 	given(t, policies{identity: []string{allowDecrypt, one("Deny", "StringNotEquals", "Example")}}).forbid("alice", "kms:Decrypt", two)
 
-	var c policy.Context
-	c.SetPair("kms:EncryptionContext:", "AppName", "Example")
-	c.SetPair("KMS:EncryptionContext:", "Größe", "1")
-	d, err := policy.Parse(policy.IdentityPolicy, []byte(whole(`{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"StringEquals": {"kms:encryptioncontext:appname": "Example", "kms:EncryptionContext:GRÖßE": "1"}}}`)))
+	d, err := policy.Parse(policy.IdentityPolicy, []byte(whole(`{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"StringEquals": {"kms:encryptioncontext:gRÖßE": "1"}}}`)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := policy.Request{Principal: people["alice"], Action: "kms:Decrypt", Resource: "*", Context: c}
-	p := &policy.Policies{Identity: []*policy.Document{d}}
-	if !policy.Evaluate(&r, p).Allowed() {
-		t.Error("a pair's key is not found")
+	r := policy.Request{Principal: people["alice"], Action: "kms:Decrypt", Resource: "*"}
+	allowed := func() bool { return policy.Evaluate(&r, &policy.Policies{Identity: []*policy.Document{d}}).Allowed() }
+	r.Context.Set("kms:EncryptionContext:Größe", "1")
+	if !allowed() {
+		t.Error("a key with umlauts is not found in another case")
 	}
 	r.Context.Reset()
-	if policy.Evaluate(&r, p).Allowed() {
+	if allowed() {
 		t.Error("a key is found in an empty context")
 	}
 	// Bytes that are not UTF-8 equal only themselves.
-	r.Context.Set("kms:EncryptionContext:AppName", "Example")
 	r.Context.Set("kms:EncryptionContext:Gr\xc3\xc3e", "1")
-	if policy.Evaluate(&r, p).Allowed() {
+	r.Context.Set("kms:EncryptionContext:Gr\xd6\xdfe", "1")
+	if allowed() {
 		t.Error("a malformed key is taken for another")
+	}
+}
+
+// TestKeysOfOneHash are names that only a comparison of the names can tell apart.
+func TestKeysOfOneHash(t *testing.T) {
+	for _, pair := range [][2]string{{"kms:djo-qy", "kms:hbv-ha"}, {"kms:key", "kms:keyqqu5ai0"}} {
+		a, b := fnv.New32a(), fnv.New32a()
+		a.Write([]byte(pair[0]))
+		b.Write([]byte(pair[1]))
+		if a.Sum32() != b.Sum32() {
+			t.Fatalf("%s and %s have different hashes", pair[0], pair[1])
+		}
+		for i, key := range pair {
+			w := given(t, policies{identity: []string{`{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"StringEquals": {"` + key + `": "x"}}}`}})
+			w.allow("alice", "kms:Decrypt", with{key: "x", "account": ""})
+			w.deny("alice", "kms:Decrypt", with{pair[1-i]: "x", "account": ""})
+			w.allow("alice", "kms:Decrypt", with{pair[1-i]: "y", key: "x", "account": ""})
+		}
 	}
 }
 

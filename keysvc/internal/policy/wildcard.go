@@ -18,11 +18,12 @@ type pattern struct {
 func newPattern(pieces []piece) pattern {
 	p := pattern{runs: make([][]piece, 1)}
 	for _, piece := range pieces {
-		if last := len(p.runs) - 1; piece.kind != anyNumber {
-			p.runs[last] = append(p.runs[last], piece)
-		} else if last == 0 || len(p.runs[last]) > 0 { // ** is *
+		if piece.kind == anyNumber {
 			p.runs = append(p.runs, nil)
+			continue
 		}
+		last := len(p.runs) - 1
+		p.runs[last] = append(p.runs[last], piece)
 	}
 	return p
 }
@@ -126,15 +127,18 @@ func cutRunAnywhere(text string, run []piece, c *Context) (rest string, ok bool)
 	return rest, ok
 }
 
+// wildChar is no character.
+const wildChar = utf8.MaxRune + 1
+
 // cutMasked is cutRunAnywhere for a run with a ?: bit i of reached says that
 // the run's first i+1 characters match the text up to here (Baeza-Yates and
 // Gonnet's shift-and). Searching from every place of the text instead would let
 // a policy of 32 KiB keep the service busy for a second.
 func cutMasked(text string, run []piece, c *Context) (rest string, ok bool) {
-	var chars []rune // of the run, -1 for a ?
+	var chars []rune // of the run, wildChar for a ?
 	for i := range run {
 		if run[i].kind == anyOne {
-			chars = append(chars, -1)
+			chars = append(chars, wildChar)
 			continue
 		}
 		s, ok := run[i].resolve(c)
@@ -151,14 +155,14 @@ func cutMasked(text string, run []piece, c *Context) (rest string, ok bool) {
 	wild := make([]uint64, words)
 	masks := map[rune][]uint64{}
 	for i, r := range chars {
-		if r < 0 {
-			wild[i/64] |= 1 << (i % 64)
-			continue
+		mask := wild
+		if r != wildChar {
+			if masks[r] == nil {
+				masks[r] = make([]uint64, words)
+			}
+			mask = masks[r]
 		}
-		if masks[r] == nil {
-			masks[r] = make([]uint64, words)
-		}
-		masks[r][i/64] |= 1 << (i % 64)
+		mask[i/64] |= 1 << (i % 64)
 	}
 	reached := make([]uint64, words)
 	for text != "" {
@@ -180,13 +184,4 @@ func cutMasked(text string, run []piece, c *Context) (rest string, ok bool) {
 		}
 	}
 	return "", false
-}
-
-// nextChar is s's first character. A byte that is not UTF-8 is one of its own.
-func nextChar(s string) (rune, int) {
-	r, n := utf8.DecodeRuneInString(s)
-	if r == utf8.RuneError && n == 1 {
-		return utf8.MaxRune + 1 + rune(s[0]), 1
-	}
-	return r, n
 }

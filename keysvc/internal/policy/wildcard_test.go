@@ -34,6 +34,8 @@ func TestWildcards(t *testing.T) {
 		{"*?b*", []string{"ab", "aab", "bb", "xxabx"}, []string{"b", "ba", ""}},
 		{"*a?c*", []string{"abc", "xxaxcx", "aabc", "aaacc"}, []string{"ac", "abd", "abxc"}},
 		{"*??*", []string{"ab", "abc"}, []string{"", "a", "é"}},
+		{"*a?b*", []string{"a\ufffdb", "a\xffb", "a日b"}, []string{"a\xff\xffb"}},
+		{"*\ufffd?b*", []string{"\ufffdxb"}, []string{"\xffxb", "xb"}},
 		{"*é?日*", []string{"éx日", "aéé日b"}, []string{"é日", "éxx日"}},
 		{"a*?*b", []string{"axb", "axxb"}, []string{"ab"}},
 		{"x*a?*?b", []string{"xaccb", "xacb" + "b"}, []string{"xacb", "xab"}},
@@ -75,6 +77,8 @@ func TestActions(t *testing.T) {
 	}{
 		{"kms:Decrypt", []string{"kms:Decrypt", "KMS:DECRYPT"}, []string{"kms:Encrypt", "kms:DecryptX", "s3:Decrypt"}},
 		{"KMS:decrypt", []string{"kms:Decrypt"}, nil},
+		{"kms:AZ", []string{"kms:az", "kms:AZ", "KMS:aZ"}, nil},
+		{"kms:az", []string{"kms:az", "kms:AZ"}, nil},
 		{"kms:GenerateDataKey*", []string{"kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext"}, []string{"kms:GenerateMac"}},
 		{"kms:*", []string{"kms:Decrypt"}, []string{"kmsfs:ActAs"}},
 		{"kms:?ncrypt", []string{"kms:Encrypt"}, []string{"kms:Decrypt", "kms:ncrypt"}},
@@ -129,7 +133,7 @@ func TestNoBlowUp(t *testing.T) {
 	if policy.Evaluate(&r, &policy.Policies{Identity: []*policy.Document{d}}).Allowed() {
 		t.Error("kms:*a*a...b matches")
 	}
-	if d := time.Since(start); d > 5*time.Second {
+	if d := time.Since(start); d > 30*time.Second {
 		t.Errorf("matching took %v", d)
 	}
 }
