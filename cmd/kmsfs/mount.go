@@ -145,7 +145,7 @@ func serveMount(c *cli.Context, cipherDir, mountpoint string, ready func()) erro
 	// heap of a few megabytes does many times a second under load. This
 	// ballast, never touched and so never resident, makes it wait for as much
 	// garbage instead; a heap that has really grown is collected as ever.
-	ballast := make([]byte, 24<<20)
+	ballast := make([]byte, 8<<20)
 	defer runtime.KeepAlive(ballast)
 	client, err := connect(c)
 	if err != nil {
