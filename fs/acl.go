@@ -109,7 +109,7 @@ func (r *Root) dirXattrs(n *node) (format.XattrSet, error) {
 		return nil, err
 	}
 	defer r.release1(d)
-	if !d.xattrs {
+	if !d.xattrs.Load() {
 		return nil, nil
 	}
 	sealed, err := (object{dirfd: d.fd, name: "."}).getXattr(userXattr)

@@ -12,6 +12,9 @@ import (
 // name, and finds out how its key is wrapped. Holds: tree, shared.
 func (f *file) verifyBinding(d *dir, ref *nameRef, only bool) error {
 	r, h := f.r, f.hdr
+	if err := r.checkPlain(d, ref, h); err != nil {
+		return err
+	}
 	f.wrapped, f.path = h.WrappedKey, h.Path
 	f.linked, f.moved = false, 0
 	if boundTo(h, d.id, ref.stored.Tag) {

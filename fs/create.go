@@ -537,6 +537,7 @@ func (r *Root) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse
 // it into place whole: a directory without a record would be damage.
 func (r *Root) makeDir(d *dir, p *place, own owner, rec *format.DirRecord) error {
 	rec.HasXattrs = len(own.acls) > 0
+	rec.Plain = !rec.HasXattrs
 	target := r.sealer.SealDir(rec)
 	tmp := r.tempName(tmpPrefix)
 	if err := backing.Mkdir(d.fd, tmp, 0o700); err != nil {

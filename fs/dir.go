@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -27,14 +28,19 @@ type dir struct {
 	known   bool
 	id      names.ID
 	counter uint32
-	xattrs  bool // its record promises an attribute set
 	moved   bool // its record still tells an older place; a move record vouches
+
+	// Set as those, changed with the node's mu or the tree lock held.
+	xattrs atomic.Bool // its record promises an attribute set
+	plain  atomic.Bool // its record promises that no regular file in it has one, see plain.go
 }
 
 func newDir() *dir { return &dir{fd: -1} }
 
 func (d *dir) adopt(rec *format.DirRecord) {
-	d.known, d.id, d.counter, d.xattrs = true, rec.ID, rec.Counter, rec.HasXattrs
+	d.known, d.id, d.counter = true, rec.ID, rec.Counter
+	d.xattrs.Store(rec.HasXattrs)
+	d.plain.Store(rec.Plain)
 }
 
 // maxCachedDirs bounds the directory handles held open at a time.
@@ -207,7 +213,7 @@ func (r *Root) identify(n *node, parent *dir, ref *nameRef, fd int) error {
 // writeDirRecord replaces the record of n, whose handle d has, by one that
 // tells its place as it is now. Holds: tree.
 func (r *Root) writeDirRecord(n *node, d *dir) error {
-	rec := &format.DirRecord{ID: d.id, Counter: d.counter, HasXattrs: d.xattrs}
+	rec := &format.DirRecord{ID: d.id, Counter: d.counter, HasXattrs: d.xattrs.Load(), Plain: d.plain.Load()}
 	if len(n.names) > 0 {
 		rec.Tag = n.names[0].stored.Tag
 	}

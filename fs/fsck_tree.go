@@ -47,7 +47,7 @@ func (c *checker) checkTree(n *node) {
 		f.Category, f.Reason, f.Advice = classify(err)
 		c.report(f)
 	}
-	c.checkXattrs(n, func() *Finding { return c.place(n) }, object{dirfd: d.fd, name: "."}, d.xattrs)
+	c.checkXattrs(n, func() *Finding { return c.place(n) }, object{dirfd: d.fd, name: "."}, d.xattrs.Load())
 	dirs, err := c.checkDir(n, d)
 	r.release1(d)
 	if err != nil {

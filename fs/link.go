@@ -66,10 +66,15 @@ func (r *Root) linkFile(n *node, p *place, st *unix.Stat_t) error {
 	r.tree.RLock()
 	nameless := len(n.names) == 0
 	r.tree.RUnlock()
-	if nameless {
-		if f.readonly {
-			return unix.EBADF
+	if nameless && f.readonly {
+		return unix.EBADF
+	}
+	if !nameless || f.hdr.HasXattrs {
+		if err := r.endPlainFor(n, p.parent); err != nil {
+			return err
 		}
+	}
+	if nameless {
 		return r.linkNameless(n, f, p, e, st)
 	}
 	return r.linkAt(n, p, e, st, func(d *dir) error {

@@ -163,7 +163,7 @@ func (r *Root) prepareMove(m *move) error {
 		m.dir, err = r.acquire(m.n) // verifies it before it moves
 		m.bound = true
 		if err == nil && m.dir.counter >= format.MaxDirCounter {
-			err = unix.EMLINK // it has been renamed 2^31 times; copy it
+			err = unix.EMLINK // it has been renamed 2^30 times; copy it
 		}
 		return err
 	}
@@ -305,7 +305,10 @@ func (r *Root) moveNames(moves []*move, flags uint) error {
 		if m != a {
 			d = from
 		}
-		if err = r.announce(m, d); err != nil {
+		if err = r.endPlainForMove(m); err == nil {
+			err = r.announce(m, d)
+		}
+		if err != nil {
 			break
 		}
 	}

@@ -223,7 +223,7 @@ func Create(ctx context.Context, dir string, o CreateOptions) (*Config, error) {
 	}
 	defer backing.Close(fd)
 	id := names.NewDirID()
-	if err := backing.Symlink(fd, dirName, sealer.SealDir(&format.DirRecord{ID: id})); err != nil {
+	if err := backing.Symlink(fd, dirName, sealer.SealDir(&format.DirRecord{ID: id, Plain: true})); err != nil {
 		return nil, err
 	}
 	if err := backing.Symlink(fd, settledName, sealer.SealSettled(id, &format.SettledRecord{Settled: 1, Next: 1})); err != nil {

@@ -52,6 +52,9 @@ func (r *Root) loadXattrs(n *node) (format.XattrSet, error) {
 		return *n.xattrs, nil
 	}
 	var set format.XattrSet
+	if r.inPlainDir(n) {
+		return set, nil
+	}
 	var st unix.Stat_t
 	err := r.withObject(n, &st, func(o object) error {
 		id, promised, err := r.xattrOwner(n, o)
@@ -95,7 +98,7 @@ func (r *Root) xattrOwner(n *node, o object) (id [16]byte, promised bool, err er
 			return id, false, err
 		}
 		defer r.release1(d)
-		return d.id, d.xattrs, nil
+		return d.id, d.xattrs.Load(), nil
 	case n.isRegular():
 		f := n.file.Load()
 		if f == nil {
@@ -175,6 +178,11 @@ func (r *Root) replaceXattrs(n *node, set format.XattrSet) error {
 				return err
 			}
 		}
+		if !f.hdr.HasXattrs {
+			if err := r.endPlainFor(n); err != nil {
+				return err
+			}
+		}
 	}
 	var st unix.Stat_t
 	err := r.changeObject(n, &st, func(o object) error {
@@ -196,7 +204,8 @@ func (r *Root) replaceXattrs(n *node, set format.XattrSet) error {
 			return err
 		}
 		defer r.release1(d)
-		d.xattrs = true
+		d.xattrs.Store(true)
+		d.plain.Store(false) // its files may get ACLs from it from now on
 		if n.gone != nil {
 			return nil // removed, and its record with it
 		}

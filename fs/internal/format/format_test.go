@@ -149,6 +149,8 @@ var testDirs = []DirRecord{
 	{ID: dirID(1), Tag: dirTag(3), Counter: MaxDirCounter},
 	{ID: dirID(1), Tag: dirTag(3), HasXattrs: true},
 	{ID: dirID(1), Tag: dirTag(3), Counter: MaxDirCounter, HasXattrs: true},
+	{ID: dirID(1), Tag: dirTag(3), Counter: MaxDirCounter, Plain: true},
+	{ID: dirID(1), HasXattrs: true, Plain: true},
 }
 
 var testMoves = []MoveRecord{

@@ -116,6 +116,9 @@ func TestGoldenRecords(t *testing.T) {
 	dir := &DirRecord{ID: dirID(1), Tag: dirTag(3), Counter: 4}
 	got, err = s.OpenDir(line("dir", s.SealDir(dir)))
 	same(t, "dir", got, dir, err)
+	plain := &DirRecord{ID: dirID(1), Tag: dirTag(3), Counter: 4, Plain: true}
+	got, err = s.OpenDir(line("dir-plain", s.SealDir(plain)))
+	same(t, "dir-plain", got, plain, err)
 
 	settled := &SettledRecord{Settled: 5, Next: 1 << 33}
 	gotSettled, err := s.OpenSettled(id(1), line("settled", s.SealSettled(id(1), settled)))

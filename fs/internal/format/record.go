@@ -22,15 +22,17 @@ type DirRecord struct {
 	ID        names.ID  // of names.NewDirID: its last 4 bytes are zero
 	Tag       names.Tag // zero in the root's; of others, the first 12 bytes are kept
 	Counter   uint32    // at most MaxDirCounter
-	HasXattrs bool
+	HasXattrs bool      // the directory has a sealed set of extended attributes
+	Plain     bool      // no regular file in it has one, or a second name
 }
 
 // MaxDirCounter is the largest counter of a DirRecord.
-const MaxDirCounter = 1<<31 - 1
+const MaxDirCounter = 1<<30 - 1
 
 const (
 	dirTagSize   = 12
 	dirHasXattrs = 1 << 31 // beside the counter
+	dirPlain     = 1 << 30
 )
 
 // IsRoot tells whether the directory is the volume's root.
@@ -55,6 +57,9 @@ func (s *Sealer) SealDir(d *DirRecord) string {
 	if d.HasXattrs {
 		last |= dirHasXattrs
 	}
+	if d.Plain {
+		last |= dirPlain
+	}
 	b := make([]byte, 0, names.DirIDSize+dirTagSize+4)
 	b = append(b, d.ID[:names.DirIDSize]...)
 	b = append(b, d.Tag[:dirTagSize]...)
@@ -74,7 +79,7 @@ func (s *Sealer) OpenDir(target string) (*DirRecord, error) {
 	copy(d.ID[:], r.take(names.DirIDSize))
 	copy(d.Tag[:], r.take(dirTagSize))
 	last := r.u32()
-	d.Counter, d.HasXattrs = last&MaxDirCounter, last&dirHasXattrs != 0
+	d.Counter, d.HasXattrs, d.Plain = last&MaxDirCounter, last&dirHasXattrs != 0, last&dirPlain != 0
 	if !r.done() {
 		return nil, fmt.Errorf("directory record: %w", ErrCorrupt)
 	}
