@@ -317,8 +317,11 @@ func (f *file) authorize() (*secret.Buffer, error) {
 			return nil, err
 		}
 		f.authorized = time.Now()
-		// A read-only mount only asks, and keeps the old wrapping.
-		if !r.opts.ReadOnly {
+		switch {
+		case r.opts.ReadOnly: // it only asks, and keeps the old wrapping
+		case r.sweeping():
+			f.wrapped, f.path = wrapped, want // the sweep writes it
+		default:
 			if err := f.storeWrapped(wrapped, want); err != nil {
 				key.Free()
 				return nil, err

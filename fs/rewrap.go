@@ -16,7 +16,7 @@ import (
 // under their old paths. Opening such a file re-wraps its key first; a sweep
 // in the background does the rest, so that policies and audit log see today's
 // paths soon. The sweep is a convenience: what it does not reach, because it
-// is refused or the mount goes away, waits for the next open.
+// is refused or the mount goes away, waits for a later open.
 
 // rewrapBatch is how many keys go to the key service at a time.
 const rewrapBatch = 128
@@ -42,6 +42,16 @@ func (r *Root) sweepLater(n *node) {
 		r.stopped.Add(1)
 		go r.rewrapLoop()
 	}
+}
+
+// sweeping reports whether a sweep is due or under way. Whoever re-wraps a
+// key to open a file leaves it to the sweep to store it: writing a header
+// costs more than the sweep's share of a batch. If the sweep does not come to
+// the file after all, the next open re-wraps it again.
+func (r *Root) sweeping() bool {
+	r.rewrap.mu.Lock()
+	defer r.rewrap.mu.Unlock()
+	return r.rewrap.running
 }
 
 func (r *Root) rewrapLoop() {
