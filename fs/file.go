@@ -35,6 +35,7 @@ type file struct {
 	mu       sync.RWMutex
 	fd       int
 	readonly bool // fd cannot write
+	single   bool // it had one link when it was opened
 	hdr      *format.Header
 	cipher   *content.Cipher
 	length   int64 // of the plaintext
@@ -47,6 +48,8 @@ type file struct {
 	noMarks  bool         // read-only view of an unsettled file: its end is not marked
 	hdrDirty bool         // hdr has changes that are not on disk
 	shown    atomic.Int64 // length, for stat; readable without mu
+
+	ahead atomic.Pointer[aheadRun] // the run that opened it and holds it for an open to come
 }
 
 // tailPage is the plaintext of the page that was written last, so that appends
@@ -159,7 +162,21 @@ func (r *Root) attach(n *node, want access) (*file, error) {
 	return nil, first
 }
 
-func (r *Root) attachAt(n *node, ref *nameRef, want access) (_ *file, err error) {
+func (r *Root) attachAt(n *node, ref *nameRef, want access) (*file, error) {
+	f, err := r.openAt(n, ref, want)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.verify(); err != nil {
+		f.closeLocked()
+		return nil, err
+	}
+	return f, nil
+}
+
+// openAt opens the backing file of n, which has the name ref. What is in it is
+// not known yet to be n's. Holds: tree, shared.
+func (r *Root) openAt(n *node, ref *nameRef, want access) (*file, error) {
 	d, err := r.acquire(ref.parent)
 	if err != nil {
 		return nil, err
@@ -173,46 +190,51 @@ func (r *Root) attachAt(n *node, ref *nameRef, want access) (_ *file, err error)
 	if f.fd, f.readonly, err = r.openBacking(d.fd, ref.stored.Name, want); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			backing.Close(f.fd)
-			f.dropFirst()
-		}
-	}()
-	if err = backing.Fstat(f.fd, &st); err != nil {
+	err = backing.Fstat(f.fd, &st)
+	if err == nil && (st.Ino != n.ino || st.Dev != r.dev || st.Mode&unix.S_IFMT != unix.S_IFREG) {
+		err = unix.ESTALE
+	}
+	if err != nil {
+		f.closeLocked()
 		return nil, err
 	}
-	if st.Ino != n.ino || st.Dev != r.dev || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, unix.ESTALE
-	}
-	f.size = st.Size
+	f.size, f.single = st.Size, st.Nlink == 1
 	if length, ok := r.geom.LengthFromSize(st.Size); ok {
 		f.shown.Store(length)
 	}
+	return f, nil
+}
+
+// verify reads the header of a file that was just opened, and checks that it
+// belongs where it was found. Holds: tree, shared.
+func (f *file) verify() error {
+	r, ref := f.r, &f.at
+	d, err := r.acquire(ref.parent)
+	if err != nil {
+		return err
+	}
+	defer r.release1(d)
 	f.first = getPages(1)
 	got, err := backing.Pread(f.fd, f.first, 0)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if got < len(f.first) {
 		if allZero(f.first[:got]) {
-			return nil, format.ErrNeverWritten
+			return format.ErrNeverWritten
 		}
-		return nil, r.misplaced(d, ref.stored.Name, "file is cut off inside its first page", format.ErrCorrupt)
+		return r.misplaced(d, ref.stored.Name, "file is cut off inside its first page", format.ErrCorrupt)
 	}
 	if f.hdr, err = r.sealer.ParseHeader(f.first[:format.HeaderSize]); err != nil {
 		if !errors.Is(err, format.ErrNeverWritten) {
 			r.misplaced(d, ref.stored.Name, "file header does not verify", err)
 		}
-		return nil, err
+		return err
 	}
 	if content.Algorithm(f.hdr.Algorithm) != r.alg {
-		return nil, r.misplaced(d, ref.stored.Name, "file header names another algorithm than the volume", nil)
+		return r.misplaced(d, ref.stored.Name, "file header names another algorithm than the volume", nil)
 	}
-	if err = f.verifyBinding(d, ref, st.Nlink == 1); err != nil {
-		return nil, err
-	}
-	return f, nil
+	return f.verifyBinding(d, ref, f.single)
 }
 
 // checkRegular looks before a backing file is opened: opening a device or a
@@ -310,30 +332,40 @@ func (f *file) prepare(want access) error {
 // that has changed since the key was wrapped (an ancestor was renamed) the key
 // is re-wrapped first. It returns the data key. Holds: n.mu.
 func (f *file) authorize() (*secret.Buffer, error) {
-	r := f.r
-	if want := f.pathNow(); r.keys.bindsPath() && f.path != want {
-		wrapped, key, err := r.keys.rewrapAndOpen(f.wrapped, f.path, want)
-		if err != nil {
-			return nil, err
-		}
-		f.authorized = time.Now()
-		switch {
-		case r.opts.ReadOnly: // it only asks, and keeps the old wrapping
-		case r.sweeping():
-			f.wrapped, f.path = wrapped, want // the sweep writes it
-		default:
-			if err := f.storeWrapped(wrapped, want); err != nil {
-				key.Free()
-				return nil, err
-			}
-		}
-		return key, nil
+	want := f.wrappingNow()
+	wrapped, key, err := f.r.keys.open(f.hdr.FileID, f.wrapped, f.path, want)
+	if err != nil {
+		return nil, err
 	}
-	key, err := r.keys.open(f.hdr.FileID, f.wrapped, f.path)
-	if err == nil {
-		f.authorized = time.Now()
+	if err := f.accept(wrapped, want, time.Now()); err != nil {
+		key.Free()
+		return nil, err
 	}
-	return key, err
+	return key, nil
+}
+
+// wrappingNow is the context path that f's key should be wrapped under.
+// Holds: n.mu.
+func (f *file) wrappingNow() string {
+	if !f.r.keys.bindsPath() {
+		return f.path
+	}
+	return f.pathNow()
+}
+
+// accept notes that the key service said yes, and keeps the key's wrapping if
+// it is a new one. Holds: n.mu.
+func (f *file) accept(wrapped []byte, path string, asked time.Time) error {
+	f.authorized = asked
+	switch {
+	case f.path == path:
+	case f.r.opts.ReadOnly: // it only asks, and keeps the old wrapping
+	case f.r.sweeping():
+		f.wrapped, f.path = wrapped, path // the sweep writes it
+	default:
+		return f.storeWrapped(wrapped, path)
+	}
+	return nil
 }
 
 // pathNow is the context path of the name by which the file was opened, or of

@@ -225,20 +225,58 @@ func (k *keyring) createByVolume(fileID [16]byte) (*secret.Buffer, []byte, error
 	return key, wrapped, nil
 }
 
-// open unwraps the data key of a file that was wrapped under path.
-func (k *keyring) open(fileID [16]byte, wrapped []byte, path string) (*secret.Buffer, error) {
+// open unwraps the data key of a file that was wrapped under the path from. If
+// to is another it re-wraps it first, in the same round trip; that also needs
+// kms:ReEncryptFrom on the old path and ReEncryptTo on the new.
+func (k *keyring) open(fileID [16]byte, wrapped []byte, from, to string) ([]byte, *secret.Buffer, error) {
 	if k.conf.Keys == format.KeysVolume {
 		plain, err := k.sealer.UnwrapKey(fileID, wrapped)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		return dataKey(plain)
+		key, err := dataKey(plain)
+		return wrapped, key, err
 	}
-	res, err := one(context.Background(), k.svc, k.decrypt(wrapped, path))
+	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
+	defer cancel()
+	items := k.opening(wrapped, from, to)
+	res, err := k.svc.Batch(ctx, items)
 	if err != nil {
-		return nil, fmt.Errorf("unwrap data key: %w", err)
+		return nil, nil, fmt.Errorf("%w: %w", errKeyService, err)
 	}
-	return dataKey(res.Plaintext)
+	if len(res) != len(items) {
+		return nil, nil, errors.New("key service: wrong number of results")
+	}
+	newer, key, err := opened(res)
+	if newer == nil {
+		newer = wrapped
+	}
+	return newer, key, err
+}
+
+// opening is the request for it.
+func (k *keyring) opening(wrapped []byte, from, to string) []kmsapi.BatchItem {
+	if from == to {
+		return []kmsapi.BatchItem{k.decrypt(wrapped, to)}
+	}
+	return []kmsapi.BatchItem{k.reEncrypt(wrapped, from, to), k.decrypt(nil, to)} // of what the first makes
+}
+
+// opened is the answer to it: the data key, and its new wrapping if it has got one.
+func opened(res []kmsapi.BatchResult) (wrapped []byte, key *secret.Buffer, err error) {
+	last := &res[len(res)-1]
+	defer secret.Wipe(last.Plaintext)
+	if len(res) > 1 {
+		if res[0].Err != nil {
+			return nil, nil, fmt.Errorf("re-wrap data key: %w", res[0].Err)
+		}
+		wrapped = res[0].CiphertextBlob
+	}
+	if last.Err != nil {
+		return nil, nil, fmt.Errorf("unwrap data key: %w", last.Err)
+	}
+	key, err = dataKey(last.Plaintext)
+	return wrapped, key, err
 }
 
 // decrypt is the request for it.
@@ -260,31 +298,6 @@ func (k *keyring) rewrap(wrapped []byte, from, to string) ([]byte, error) {
 		return nil, fmt.Errorf("re-wrap data key: %w", err)
 	}
 	return res.CiphertextBlob, nil
-}
-
-// rewrapAndOpen is rewrap and then open under the new path, in one round trip.
-func (k *keyring) rewrapAndOpen(wrapped []byte, from, to string) ([]byte, *secret.Buffer, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
-	defer cancel()
-	res, err := k.svc.Batch(ctx, []kmsapi.BatchItem{
-		k.reEncrypt(wrapped, from, to),
-		{Op: kmsapi.OpDecrypt, KeyID: k.conf.KMSKey, EncryptionContext: k.fileContext(to)}, // of what the first makes
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", errKeyService, err)
-	}
-	if len(res) != 2 {
-		return nil, nil, errors.New("key service: wrong number of results")
-	}
-	defer secret.Wipe(res[1].Plaintext)
-	if res[0].Err != nil {
-		return nil, nil, fmt.Errorf("re-wrap data key: %w", res[0].Err)
-	}
-	if res[1].Err != nil {
-		return nil, nil, fmt.Errorf("unwrap data key: %w", res[1].Err)
-	}
-	key, err := dataKey(res[1].Plaintext)
-	return res[0].CiphertextBlob, key, err
 }
 
 // reEncrypt is the request for it.

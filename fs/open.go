@@ -38,16 +38,20 @@ func (r *Root) openHandle(n *node, flags uint32) (uint64, error) {
 	if want == accessWrite && r.opts.ReadOnly {
 		return 0, unix.EROFS
 	}
+	if want == accessRead && n.file.Load() == nil {
+		r.willOpen(n)
+	}
 	f, err := r.hold(n, want)
 	if err != nil {
 		return 0, err
 	}
+	f.use()
 	f.mu.Lock()
 	resized := f.resized
 	f.resized = false
 	f.mu.Unlock()
 	if flags&unix.O_ACCMODE != unix.O_WRONLY && flags&(unix.O_TRUNC|unix.O_DIRECT) == 0 {
-		r.prefill(n, f)
+		r.prefill(f)
 	}
 	if resized {
 		// The kernel asks for the attributes anew before it answers a read or
@@ -69,17 +73,22 @@ const prefillMax = 32 << 10
 // have changed it, and a WRITE keeps its page locked until it is answered, so
 // that the kernel would take the older content after it. Everything that
 // changes a file's content holds it first, and waits for n.mu to do so.
-func (r *Root) prefill(n *node, f *file) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+func (r *Root) prefill(f *file) {
+	f.n.mu.Lock()
+	defer f.n.mu.Unlock()
+	r.prefillLocked(f)
+}
+
+// prefillLocked is prefill. Holds: n.mu.
+func (r *Root) prefillLocked(f *file) {
 	length := f.shown.Load()
-	if f.refs > 1 || length == 0 || length > prefillMax || n.cached.Swap(true) {
+	if f.refs > 1 || length == 0 || length > prefillMax || f.n.cached.Swap(true) {
 		return
 	}
 	buf := getPages(prefillMax / content.PageSize)
 	defer putPages(buf)
 	if got, err := f.readAt(buf[:length], 0); err == nil && int64(got) == length {
-		_ = r.conn.Store(n.id, buf[:length]) // else it will ask
+		_ = r.conn.Store(f.n.id, buf[:length]) // else it will ask
 	}
 }
 

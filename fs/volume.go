@@ -106,6 +106,8 @@ type Root struct {
 		since int64
 	}
 
+	ahead openAhead
+
 	rewrap struct { // directories whose files' keys wait for a new wrapping
 		mu      sync.Mutex
 		dirs    []*node
@@ -404,6 +406,7 @@ func (r *Root) Close() error {
 	var err error
 	r.closed.Do(func() {
 		close(r.stop)
+		r.ahead.close()
 		r.stopped.Wait()
 		r.closeFiles()
 		err = r.endSession()

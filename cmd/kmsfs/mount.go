@@ -43,7 +43,7 @@ Examples:
 			&cli.BoolFlag{Name: "read-only", Aliases: []string{"ro"}, Usage: "change nothing, not even after a crash"},
 			&cli.BoolFlag{Name: "allow-other", Usage: "let other users in, each with the permissions the files give them (needs root, or user_allow_other in /etc/fuse.conf)"},
 			&cli.DurationFlag{Name: "idle-unmount", Usage: "unmount after `TIME` (30m, 2h) without use"},
-			&cli.DurationFlag{Name: "key-cache-ttl", Value: time.Minute, Usage: "an open file vouches for its key for `TIME`: a further open of it asks the key service again only after that"},
+			&cli.DurationFlag{Name: "key-cache-ttl", Value: time.Minute, Usage: "an open file vouches for its key for `TIME`: a further open of it asks the key service again only after that; below 1s, nothing is opened ahead of a walk"},
 			&cli.BoolFlag{Name: "accept-replaced", Usage: "mount although another volume was in CIPHERDIR before, and remember this one"},
 			&cli.BoolFlag{Name: "suid", Usage: "honour setuid and setgid bits"},
 			&cli.BoolFlag{Name: "dev", Usage: "honour device nodes"},

@@ -254,6 +254,11 @@ func HandleUtimens(handle int, ts *[2]unix.Timespec) error {
 	return noEINTR(func() error { return unix.UtimesNanoAt(unix.AT_FDCWD, procFD(handle), ts[:], 0) })
 }
 
+// WillNeed has the kernel begin to read n bytes at off into its cache.
+func WillNeed(fd int, off, n int64) {
+	_ = unix.Fadvise(fd, off, n, unix.FADV_WILLNEED) // advice: reading works without
+}
+
 // Pread reads into buf at off until buf is full or the file ends.
 func Pread(fd int, buf []byte, off int64) (int, error) {
 	done := 0

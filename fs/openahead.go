@@ -1,0 +1,422 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs/internal/backing"
+	"kmsfs.dev/kmsfs/fs/internal/names"
+	"kmsfs.dev/kmsfs/internal/secret"
+	"kmsfs.dev/kmsfs/keysvc/kmsapi"
+)
+
+// Whoever reads a whole tree opens one file after the other, and each open
+// waits for the key service. So once several files of a directory have been
+// opened in a row, an open takes along those whose names come next: their keys
+// are asked for in one request, and the opens that follow find their files open
+// already. Half of them later the next ones are opened in the background.
+//
+// The key service decides on each by itself, as the mount's principal, which is
+// who opens files in any case; what it decided then counts for
+// --key-cache-ttl, as it does for any open file. What it refuses is left for
+// the open to ask again and be told.
+const (
+	aheadAfter = 3 // opens in a row that start a run
+	aheadFirst = 8 // files of a run's first batch; each further one has twice as many
+	// aheadBatch bounds a batch. A file whose path has changed takes two items,
+	// which must not come apart: the service splits requests after 64.
+	aheadBatch = 32
+	aheadRuns  = 16          // at a time: a walk leaves directories for those below them
+	aheadWait  = time.Second // for the next open of a run
+	// aheadNames bounds the directory that is looked at: to find the next names
+	// all must be decrypted.
+	aheadNames      = 1 << 16
+	aheadMaxBackoff = time.Minute
+)
+
+// openAhead watches opens for the beginnings of walks.
+type openAhead struct {
+	mu      sync.Mutex // guards what follows
+	parent  *node      // of the file opened last; compared only
+	row     int        // opens of files in parent that were not open, in a row
+	runs    map[*node]*aheadRun
+	trusted bool          // the last runs were used: the first open in a directory starts one
+	backoff time.Duration // doubles with each run in vain
+	resume  time.Time     // no run before
+	closed  bool
+}
+
+// aheadRun opens the files of one directory.
+type aheadRun struct {
+	r      *Root
+	parent *node
+	expiry *time.Timer // ends the run when it is not used for a while
+
+	mu     sync.Mutex // guards what follows; one batch is opened at a time
+	names  []string   // of the directory's files, sorted
+	taken  []bool     // which of them have been opened ahead, or asked for
+	next   int        // where the next batch begins
+	size   int        // of it
+	held   []*file    // what was opened; a file that waits to be used has its ahead set
+	opened int
+	ended  bool
+
+	used    atomic.Int64
+	unused  atomic.Int64 // opened less used
+	lastUse atomic.Int64 // in nanoseconds since 1970
+	behind  atomic.Bool  // a batch is being opened in the background
+	all     atomic.Bool  // every file of the directory has been taken
+}
+
+// opensAhead reports whether this mount opens files ahead at all.
+func (r *Root) opensAhead() bool { return r.keys.perFile() && r.opts.KeyCacheTTL >= aheadWait }
+
+// willOpen tells of an open of n, which is not open; other files may be opened
+// with it.
+func (r *Root) willOpen(n *node) {
+	if !r.opensAhead() {
+		return
+	}
+	r.tree.RLock()
+	if len(n.names) != 1 {
+		r.tree.RUnlock()
+		return
+	}
+	at := n.names[0]
+	run, stalest := r.ahead.runFor(r, at.parent)
+	r.tree.RUnlock()
+	if stalest != nil {
+		stalest.end()
+	}
+	if run != nil {
+		run.mu.Lock() // waits for a batch that is being opened: n may be in it
+		defer run.mu.Unlock()
+		if n.file.Load() == nil {
+			run.openFrom(at.name)
+		}
+	}
+}
+
+// runFor returns the run in a directory of which a file is being opened, or nil
+// if there is, as yet, no reason for one; and one that is to end for it.
+// Holds: tree, shared.
+func (a *openAhead) runFor(r *Root, parent *node) (run, stalest *aheadRun) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if run := a.runs[parent]; run != nil {
+		return run, nil
+	}
+	if a.parent != parent {
+		a.parent, a.row = parent, 0
+	}
+	if a.row++; a.row < aheadAfter && !a.trusted {
+		return nil, nil
+	}
+	if time.Now().Before(a.resume) || a.closed {
+		return nil, nil
+	}
+	if len(a.runs) >= aheadRuns {
+		for _, run := range a.runs {
+			if stalest == nil || run.lastUse.Load() < stalest.lastUse.Load() {
+				stalest = run
+			}
+		}
+	}
+	run = &aheadRun{r: r, parent: parent, size: aheadFirst}
+	run.expiry = time.AfterFunc(aheadWait, run.expire)
+	if a.runs == nil {
+		a.runs = map[*node]*aheadRun{}
+	}
+	a.runs[parent] = run
+	parent.refs.Add(1)
+	r.stopped.Add(1) // until end
+	run.lastUse.Store(time.Now().UnixNano())
+	return run, stalest
+}
+
+// openFrom opens a batch that begins with name. Holds: run.mu.
+func (run *aheadRun) openFrom(name string) {
+	if run.names == nil {
+		run.names = run.list()
+		run.taken = make([]bool, len(run.names))
+	}
+	if at, found := slices.BinarySearch(run.names, name); found && !run.taken[at] && !run.ended {
+		run.next = at
+		run.openNext()
+	}
+}
+
+// openNext opens a batch. Behind the last name comes the first. Holds: run.mu.
+func (run *aheadRun) openNext() {
+	var batch []string
+	for range run.names {
+		if len(batch) == run.size {
+			break
+		}
+		if !run.taken[run.next] {
+			run.taken[run.next] = true
+			batch = append(batch, run.names[run.next])
+		}
+		run.next = (run.next + 1) % len(run.names)
+	}
+	if len(batch) > 0 {
+		run.open(batch)
+		run.size = min(2*run.size, aheadBatch)
+	}
+	run.all.Store(!slices.Contains(run.taken, false))
+}
+
+// use takes a file over from the run that opened it.
+func (f *file) use() {
+	run := f.ahead.Swap(nil)
+	if run == nil {
+		return
+	}
+	f.r.letGo(f)
+	run.lastUse.Store(time.Now().UnixNano())
+	used, unused := run.used.Add(1), run.unused.Add(-1)
+	if used == aheadFirst/2 {
+		run.r.ahead.trust()
+	}
+	if run.all.Load() {
+		if unused == 0 {
+			run.end()
+		}
+		return
+	}
+	if unused <= aheadBatch/2 && used > aheadFirst/2 && run.behind.CompareAndSwap(false, true) {
+		run.r.stopped.Add(1) // end, for which the same waits, is still to come
+		go func() {
+			defer run.r.stopped.Done()
+			defer run.behind.Store(false)
+			run.mu.Lock()
+			defer run.mu.Unlock()
+			if !run.ended {
+				run.openNext()
+			}
+		}()
+	}
+}
+
+// trust takes a run that is being used for a sign of others to come.
+func (a *openAhead) trust() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.trusted, a.backoff = true, 0
+}
+
+// expire ends the run if it has not been used for a while.
+func (run *aheadRun) expire() {
+	if left := aheadWait - time.Since(time.Unix(0, run.lastUse.Load())); left > 0 {
+		run.expiry.Reset(left)
+		return
+	}
+	run.end()
+}
+
+// end closes what was not used. Runs in vain become rarer.
+func (run *aheadRun) end() {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	if run.ended {
+		return
+	}
+	run.ended = true
+	run.expiry.Stop()
+	for _, f := range run.held {
+		if f.ahead.CompareAndSwap(run, nil) {
+			run.r.letGo(f)
+		}
+	}
+	run.r.log.Debug("opened files ahead", "ino", run.parent.ino, "opened", run.opened, "used", run.used.Load())
+	run.r.ahead.ended(run)
+	run.r.unref(run.parent)
+	run.r.stopped.Done()
+}
+
+func (a *openAhead) ended(run *aheadRun) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.runs, run.parent)
+	if used := int(run.used.Load()); used < run.opened/4 {
+		a.trusted = false
+		a.backoff = min(max(2*a.backoff, aheadWait), aheadMaxBackoff)
+		a.resume = time.Now().Add(a.backoff)
+	}
+}
+
+// close ends all runs.
+func (a *openAhead) close() {
+	a.mu.Lock()
+	a.closed = true
+	runs := slices.Collect(maps.Values(a.runs))
+	a.mu.Unlock()
+	for _, run := range runs {
+		run.end()
+	}
+}
+
+// list returns the names of the directory's files, sorted.
+func (run *aheadRun) list() []string {
+	r := run.r
+	r.tree.RLock()
+	d, err := r.acquire(run.parent)
+	r.tree.RUnlock()
+	if err != nil {
+		return nil
+	}
+	defer r.release1(d)
+	list, err := backing.NewLister(d.fd)
+	if err != nil {
+		return nil
+	}
+	defer list.Close()
+	var all []string
+	for len(all) < aheadNames {
+		e, more, err := list.Next()
+		if err != nil || !more {
+			slices.Sort(all)
+			return all
+		}
+		if e.Type != unix.S_IFREG || names.IsReserved(e.Name) {
+			continue
+		}
+		if name, stored, ok := r.plainName(d, e.Name); ok && stored != nil {
+			all = append(all, name)
+		}
+	}
+	return []string{} // too many
+}
+
+// aheadFile is a file of a batch: how its key is wrapped, and for which path it
+// is wanted.
+type aheadFile struct {
+	*file
+	from, to string
+	wrapped  []byte
+}
+
+// open opens a batch of files, as far as they are not open and let themselves
+// be opened. Holds: run.mu.
+func (run *aheadRun) open(batch []string) {
+	r := run.r
+	var begun []*file
+	for _, name := range batch {
+		if f := run.begin(name); f != nil {
+			begun = append(begun, f)
+		}
+	}
+	var files []aheadFile
+	var items []kmsapi.BatchItem
+	for _, f := range begun {
+		if f, ok := run.attach(f); ok {
+			files = append(files, f)
+			items = append(items, r.keys.opening(f.wrapped, f.from, f.to)...)
+		}
+	}
+	if len(files) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
+	defer cancel()
+	asked := time.Now()
+	results, err := r.keys.svc.Batch(ctx, items)
+	if err != nil || len(results) != len(items) {
+		for _, f := range files {
+			r.letGo(f.file)
+		}
+		return // an open will say what is wrong
+	}
+	for _, f := range files {
+		n := len(r.keys.opening(f.wrapped, f.from, f.to))
+		wrapped, key, err := opened(results[:n])
+		results = results[n:]
+		if err == nil {
+			err = run.unlock(f, wrapped, key, asked)
+			key.Free()
+		}
+		if err != nil {
+			r.letGo(f.file)
+		}
+	}
+}
+
+// aheadBytes is how much of a file the disk is asked for when it is opened ahead.
+const aheadBytes = 128 << 10
+
+// begin opens a file's backing file and has the disk fetch what will be read of
+// it. The disk works on those of a whole batch at the same time.
+func (run *aheadRun) begin(name string) *file {
+	r := run.r
+	var st unix.Stat_t
+	n, err := r.lookup(run.parent, name, 1, &st)
+	if err != nil {
+		return nil
+	}
+	var f *file
+	if n.isRegular() && n.file.Load() == nil {
+		r.tree.RLock()
+		if len(n.names) == 1 && n.names[0].parent == run.parent {
+			f, _ = r.openAt(n, &n.names[0], accessRead)
+		}
+		r.tree.RUnlock()
+	}
+	if f == nil {
+		r.Forget(n.id, 1)
+		return nil
+	}
+	backing.WillNeed(f.fd, 0, min(f.size, aheadBytes))
+	return f // with its node's lookup, until attach
+}
+
+// attach verifies a file that was begun and makes it its node's.
+func (run *aheadRun) attach(f *file) (a aheadFile, ok bool) {
+	r, n := run.r, f.n
+	defer r.Forget(n.id, 1)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	r.tree.RLock()
+	// Somebody may have opened, changed, moved or linked it since.
+	var st unix.Stat_t
+	ok = n.file.Load() == nil && n.hasNameLocked(f.at.parent, f.at.stored.Name) &&
+		backing.Fstat(f.fd, &st) == nil && st.Size == f.size && f.single == (st.Nlink == 1) && f.verify() == nil
+	r.tree.RUnlock()
+	if !ok {
+		f.closeLocked()
+		return a, false
+	}
+	f.refs = 1
+	n.file.Store(f)
+	return aheadFile{f, f.path, f.wrappingNow(), f.wrapped}, true
+}
+
+// unlock makes f's content readable and leaves it to the next open.
+// Holds: run.mu.
+func (run *aheadRun) unlock(f aheadFile, wrapped []byte, key *secret.Buffer, asked time.Time) error {
+	f.n.mu.Lock()
+	defer f.n.mu.Unlock()
+	if f.cipher != nil || f.path != f.from {
+		return errAheadUseless // somebody was faster
+	}
+	if err := f.accept(wrapped, f.to, asked); err != nil {
+		return err
+	}
+	if err := f.file.unlock(key); err != nil {
+		return err
+	}
+	run.r.prefillLocked(f.file)
+	run.held = append(run.held, f.file)
+	run.opened++
+	run.unused.Add(1)
+	f.ahead.Store(run)
+	return nil
+}
+
+var errAheadUseless = errors.New("opened meanwhile")

@@ -1,0 +1,201 @@
+package fs_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs/fstest"
+)
+
+// aheadTree makes directories of small files and returns the files' paths below
+// the mountpoint, in the order of a walk.
+func aheadTree(t *testing.T, v *fstest.Volume, dirs, files int) []string {
+	t.Helper()
+	var all []string
+	for d := range dirs {
+		dir := fmt.Sprintf("d%02d", d)
+		if err := os.Mkdir(filepath.Join(v.Mnt, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for f := range files {
+			name := fmt.Sprintf("%s/f%02d", dir, f)
+			if err := os.WriteFile(filepath.Join(v.Mnt, name), aheadContent(name), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, name)
+		}
+	}
+	return all
+}
+
+// aheadContent is of one page or of several.
+func aheadContent(name string) []byte {
+	b := []byte(name)
+	for len(b) < 300*(1+int(name[len(name)-1]-'0')*5) {
+		b = append(b, b...)
+	}
+	return b
+}
+
+func aheadRead(v *fstest.Volume, name string) error {
+	got, err := os.ReadFile(filepath.Join(v.Mnt, name))
+	if err == nil && string(got) != string(aheadContent(name)) {
+		err = errors.New("wrong content")
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// backingFiles counts the worker's descriptors of regular files below the
+// ciphertext directory.
+func backingFiles(v *fstest.Volume) (n int) {
+	dir := fmt.Sprintf("/proc/%d/fd", v.Worker())
+	fds, _ := os.ReadDir(dir)
+	for _, fd := range fds {
+		var st unix.Stat_t
+		name, err := os.Readlink(filepath.Join(dir, fd.Name()))
+		if rel, relErr := filepath.Rel(v.Cipher, name); err == nil && relErr == nil && filepath.IsLocal(rel) &&
+			rel != "kmsfs.conf" && unix.Stat(filepath.Join(dir, fd.Name()), &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
+			n++
+		}
+	}
+	return n
+}
+
+// TestOpenAhead: opens one after the other find their files open without asking
+// the key service; what is not used is closed again.
+func TestOpenAhead(t *testing.T) {
+	for name, c := range map[string]struct {
+		ttl   string
+		ahead bool
+	}{
+		"as a rule":             {"1m", true},
+		"each open is to ask":   {"0s", false},
+		"and after a short one": {"999ms", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := fstest.New(t, fstest.MountArgs("--key-cache-ttl", c.ttl), fstest.Unmounted())
+			service := newValve(t, v)
+			v.Mount()
+			all := aheadTree(t, v, 1, 30)
+			v.Remount()
+			const walked = 5
+			for _, name := range all[:walked] {
+				if err := aheadRead(v, name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			service.hold()
+			next := make(chan error, 1)
+			go func() { next <- aheadRead(v, all[walked]) }()
+			select {
+			case err := <-next:
+				if !c.ahead || err != nil {
+					t.Errorf("read without the key service: %v", err)
+				}
+				service.held.Unlock()
+			case <-service.asked:
+				if c.ahead {
+					t.Error("the key service was asked")
+				}
+				service.held.Unlock()
+				if err := <-next; err != nil {
+					t.Error(err)
+				}
+			}
+			err := fstest.Poll(10*time.Second, func() (bool, error) { return backingFiles(v) == 0, nil })
+			if err != nil {
+				t.Errorf("%d files stay open: %v", backingFiles(v), err)
+			}
+		})
+	}
+}
+
+// TestOpenAheadRenamed: the keys of files below a renamed directory are
+// re-wrapped on the way.
+func TestOpenAheadRenamed(t *testing.T) {
+	v := fstest.New(t)
+	all := aheadTree(t, v, 2, 50)
+	if err := os.Rename(filepath.Join(v.Mnt, "d01"), filepath.Join(v.Mnt, "moved")); err != nil {
+		t.Fatal(err)
+	}
+	v.Remount() // which the sweep does not outlive
+	for _, name := range all[50:] {
+		got, err := os.ReadFile(filepath.Join(v.Mnt, "moved", filepath.Base(name)))
+		if err != nil || string(got) != string(aheadContent(name)) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+	}
+	v.Unmount()
+	v.Fsck()
+}
+
+// TestOpenAheadOfChanges changes, moves and removes files while others are
+// walked, so that some are open ahead.
+func TestOpenAheadOfChanges(t *testing.T) {
+	v := fstest.New(t)
+	all := aheadTree(t, v, 4, 40)
+	v.Remount()
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			for _, name := range all {
+				got, err := os.ReadFile(filepath.Join(v.Mnt, name))
+				if want := string(aheadContent(name)); err == nil && !strings.HasPrefix(string(got), want) {
+					t.Errorf("%s: wrong content, %d bytes of %d", name, len(got), len(want))
+				}
+				if err != nil && !errors.Is(err, os.ErrNotExist) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		for i, name := range all {
+			path := filepath.Join(v.Mnt, name)
+			var err error
+			switch i % 4 {
+			case 0:
+				err = os.Remove(path)
+			case 1:
+				err = os.Rename(path, path+"-moved")
+			case 2:
+				err = errors.Join(os.WriteFile(path+".new", aheadContent(name), 0o644), os.Rename(path+".new", path))
+			case 3:
+				// Longer for a moment, so that what was learnt of it before is wrong.
+				f, openErr := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+				if openErr != nil {
+					t.Error(openErr)
+					continue
+				}
+				_, err = f.WriteString("and more")
+				err = errors.Join(err, f.Truncate(int64(len(aheadContent(name)))), f.Close())
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	wg.Wait()
+	v.Remount()
+	for i, name := range all {
+		switch i % 4 {
+		case 2, 3:
+			if err := aheadRead(v, name); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	v.Unmount()
+	v.Fsck()
+}
