@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"kmsfs.dev/kmsfs/internal/secret"
+	"kmsfs.dev/kmsfs/keysvc/internal/policy"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
 
@@ -81,10 +82,9 @@ func (s *Service) perform(a access, use func(materials) error) error {
 }
 
 // authorize applies the default key policy, "the account root may kms:*", to
-// the local principals of this machine. The account is the service owner's: its
-// own user and the superuser act for it, nobody else does.
+// the local principals of this machine.
 func (s *Service) authorize(a access) error {
-	if s.isAccountRoot(a.caller) {
+	if isAccountRoot(a.caller) {
 		return nil
 	}
 	why := "no resource-based policy allows"
@@ -98,9 +98,8 @@ func (s *Service) authorize(a access) error {
 	}
 }
 
-// isAccountRoot tells who acts for the account: the superuser, and the user
-// whose service this is.
-func (s *Service) isAccountRoot(c Caller) bool { return c.UID == 0 || c.UID == s.owner }
+// isAccountRoot tells whether the caller is the root user of the account.
+func isAccountRoot(c Caller) bool { return c.Type == policy.Account && c.Account == Account }
 
 // materials gives access to a key's material. Only perform makes a useful one;
 // it is valid until perform returns.

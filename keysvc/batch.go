@@ -57,7 +57,7 @@ func (s *Server) batch(w http.ResponseWriter, r *http.Request) {
 	err = s.batchLoop(direct, bufio.NewReader(io.MultiReader(bytes.NewReader(early), direct)), caller)
 	switch {
 	case errors.Is(err, frame.ErrFormat):
-		s.log.Warn("closed a batch connection", "principal", caller.ARN, "pid", caller.PID, "error", err)
+		s.log.Warn("closed a batch connection", "principal", caller.ARN, "pid", caller.Peer.PID, "error", err)
 	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed):
 		s.log.Debug("batch connection", "error", err)
 	}

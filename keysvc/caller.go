@@ -6,36 +6,54 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/keysvc/internal/policy"
 )
 
 // Caller is who asks: a principal, and how it was identified.
 type Caller struct {
-	// ARN is the principal: the account root for the superuser, a user under
-	// the path local/ for everybody else on this machine.
-	ARN string
-	// UID is the user id that the kernel reported for the peer.
-	UID uint32
-	// PID is the peer's process when it connected. It is for people who read
-	// logs: it may have been reused since.
-	PID int32
+	policy.Principal
+	// Peer is the process at the other end of the unix socket; nil for a caller
+	// who was identified by a signature.
+	Peer *Peer
 	// RequestID is the request's, for GetKeyLastUsage; "" within a batch.
 	RequestID string
 }
 
-// LocalCaller is the principal of a user of this machine.
-func LocalCaller(uid uint32) Caller {
-	arn := "arn:aws:iam::" + Account + ":"
-	if uid == 0 {
-		arn += "root"
-	} else {
-		arn += "user/local/" + strconv.FormatUint(uint64(uid), 10)
-	}
-	return Caller{ARN: arn, UID: uid}
+// Peer is a process of this machine, as the kernel reported it when it connected.
+type Peer struct {
+	UID uint32
+	// PID is for people who read logs: it may have been reused since.
+	PID int32
 }
+
+// LocalCaller is the caller that a user of this machine is: the account root
+// for the superuser and for the user whose service this is, and for everybody
+// else an IAM user under the path local/. The unique id of that one is made of the
+// user's number: it comes back with the number, as all that the user owns does.
+func (s *Service) LocalCaller(uid uint32) Caller {
+	c := Caller{Peer: &Peer{UID: uid}}
+	if uid == 0 || uid == s.owner {
+		c.Principal = policy.Principal{Type: policy.Account, ARN: "arn:aws:iam::" + Account + ":root", Account: Account}
+		return c
+	}
+	name := strconv.FormatUint(uint64(uid), 10)
+	c.Principal = policy.Principal{
+		Type: policy.User, ARN: "arn:aws:iam::" + Account + ":user" + localPath + name,
+		Account: Account, Username: name, UniqueID: localUserID(uid),
+	}
+	return c
+}
+
+// localPath is the IAM path of the users of this machine.
+const localPath = "/local/"
+
+// localUserID is 21 characters as any unique id of a user, and like no random one.
+func localUserID(uid uint32) string { return fmt.Sprintf("AIDALOCALUID%09X", uid) }
 
 // peerCaller asks the kernel who connected. The answer was fixed at connect(2):
 // a descriptor passed on, or a later setuid, does not change it.
-func peerCaller(c net.Conn) (Caller, error) {
+func (s *Service) peerCaller(c net.Conn) (Caller, error) {
 	u, ok := c.(*net.UnixConn)
 	if !ok {
 		return Caller{}, fmt.Errorf("a %s connection has no peer credentials", c.LocalAddr().Network())
@@ -54,7 +72,7 @@ func peerCaller(c net.Conn) (Caller, error) {
 	if credErr != nil {
 		return Caller{}, fmt.Errorf("peer credentials: %w", credErr)
 	}
-	caller := LocalCaller(cred.Uid)
-	caller.PID = cred.Pid
+	caller := s.LocalCaller(cred.Uid)
+	caller.Peer.PID = cred.Pid
 	return caller, nil
 }

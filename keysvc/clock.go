@@ -99,7 +99,7 @@ func (s *Service) Advance(_ context.Context, caller Caller, in *kmsapi.AdvanceIn
 	err := s.perform(access{caller: caller, action: actionAdvance}, func(materials) error {
 		const limit = kmsapi.MaxAdvanceDays * int64(day/time.Second)
 		switch {
-		case !s.isAccountRoot(caller):
+		case !isAccountRoot(caller):
 			return errorf(kmsapi.CodeAccessDenied, "Only the account root may advance the clock.")
 		case !s.simulated:
 			return errorf(kmsapi.CodeUnsupportedOperation, "The clock of this key service is real.")

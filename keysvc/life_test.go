@@ -31,7 +31,7 @@ func openQuiet(t *testing.T, dir string, simulated bool) *Service {
 // action begins.
 func TestMaterialOutlivesItsKeyWhileInUse(t *testing.T) {
 	svc := openQuiet(t, t.TempDir(), true)
-	root := LocalCaller(0)
+	root := svc.LocalCaller(0)
 	made, err := svc.CreateKey(t.Context(), root, &kmsapi.CreateKeyInput{})
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestMaterialOutlivesItsKeyWhileInUse(t *testing.T) {
 func TestKeysFromBeforeUsageWasNoted(t *testing.T) {
 	dir := t.TempDir()
 	svc := openQuiet(t, dir, false)
-	root := LocalCaller(0)
+	root := svc.LocalCaller(0)
 	made, err := svc.CreateKey(t.Context(), root, &kmsapi.CreateKeyInput{})
 	if err != nil {
 		t.Fatal(err)

@@ -109,7 +109,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		caller, err := peerCaller(c)
+		caller, err := l.s.svc.peerCaller(c)
 		if err != nil {
 			l.s.log.Warn("refused a connection", "error", err)
 			c.Close()
@@ -150,7 +150,7 @@ const maxForeign = 16
 func (s *Server) admit(c net.Conn, caller Caller) *conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.over || s.crowdedLocked(caller.UID) {
+	if s.over || s.crowdedLocked(caller.Peer.UID) {
 		return nil
 	}
 	wrapped := &conn{Conn: c, caller: caller, s: s}
@@ -167,7 +167,7 @@ func (s *Server) crowdedLocked(uid uint32) bool {
 	}
 	n := 0
 	for c := range s.conns {
-		if c.caller.UID == uid {
+		if c.caller.Peer.UID == uid {
 			n++
 		}
 	}

@@ -36,7 +36,7 @@ func newState(t *testing.T, change ...func(*keysvc.Options)) *state {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root := keysvc.LocalCaller(0)
+	root := svc.LocalCaller(0)
 	out, err := svc.CreateKey(t.Context(), root, &kmsapi.CreateKeyInput{Description: "the description"})
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func (s *state) decrypts(t *testing.T) error {
 	if err != nil {
 		return err
 	}
-	out, err := svc.Decrypt(t.Context(), keysvc.LocalCaller(0), &kmsapi.DecryptInput{CiphertextBlob: s.blob})
+	out, err := svc.Decrypt(t.Context(), svc.LocalCaller(0), &kmsapi.DecryptInput{CiphertextBlob: s.blob})
 	if err == nil && string(out.Plaintext) != "p" {
 		err = errors.New("another plaintext")
 	}
@@ -335,12 +335,12 @@ func TestClosedService(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err = svc.GenerateRandom(t.Context(), keysvc.LocalCaller(0), &kmsapi.GenerateRandomInput{NumberOfBytes: new(int)})
+	_, err = svc.GenerateRandom(t.Context(), svc.LocalCaller(0), &kmsapi.GenerateRandomInput{NumberOfBytes: new(int)})
 	var e *kmsapi.Error
 	if !errors.As(err, &e) {
 		t.Errorf("a closed service: %v", err)
 	}
-	_, err = svc.ListKeys(t.Context(), keysvc.LocalCaller(0), &kmsapi.ListKeysInput{})
+	_, err = svc.ListKeys(t.Context(), svc.LocalCaller(0), &kmsapi.ListKeysInput{})
 	if !errors.As(err, &e) || e.Code != kmsapi.CodeKeyUnavailable || e.HTTPStatus() != 500 {
 		t.Errorf("a closed service: %v", err)
 	}
