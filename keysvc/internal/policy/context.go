@@ -123,7 +123,7 @@ func (c *Context) SetPrincipal(p *Principal) {
 		c.Set("aws:PrincipalServiceName", p.ARN)
 		return
 	case Anonymous:
-		c.Set("aws:PrincipalType", "Anonymous")
+		c.Set("aws:PrincipalType", p.Type.String())
 		c.Set("aws:userid", "anonymous")
 		c.Set("aws:PrincipalIsAWSService", isService)
 		return

@@ -164,6 +164,7 @@ func TestComparisons(t *testing.T) {
 		holds           bool
 	}{
 		{"StringEquals", "", "", true},
+		{"StringEquals", "~a~", "~a~", true},
 		{"StringEquals", "*", "a", false},
 		{"StringEquals", "*", "*", true},
 		{"StringEquals", "a?", "ab", false},
@@ -181,6 +182,10 @@ func TestComparisons(t *testing.T) {
 		{"StringEqualsIgnoreCase", "\u0080", "\x80", false},
 		{"StringEqualsIgnoreCase", "\u00c0", "\u00e0", true},
 
+		{"NumericLessThanEquals", "10", "9", true},
+		{"NumericGreaterThanEquals", "10", "11", true},
+		{"DateLessThanEquals", "2026-01-02", "2026-01-01", true},
+		{"DateGreaterThanEquals", "2026-01-02", "2026-01-03", true},
 		{"NumericEquals", "0", "-0", true},
 		{"NumericEquals", "10", "1e1", true},
 		{"NumericEquals", "10", "010", true},

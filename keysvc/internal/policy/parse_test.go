@@ -62,6 +62,8 @@ func TestFaults(t *testing.T) {
 		{key, "^", "the text ends"},
 		{key, " \n ^", "the text ends"},
 		{key, "^nonsense", "expected a value"},
+		{key, "^~{}", "expected a value"},
+		{key, `{"a": "^\~"}`, "malformed escape"},
 		{key, "{^", "expected a name"},
 		{key, `{"Version"^`, "expected :"},
 		{key, `{^"Vers`, "the string does not end"},
@@ -154,6 +156,8 @@ func TestFaults(t *testing.T) {
 		{key, v2012(statement(`"Action": ^":Decrypt"`)), "malformed service"},
 		{key, v2012(statement(`"Action": ^"k*s:Decrypt"`)), "malformed service"},
 		{key, v2012(statement(`"Action": ^"kms:De crypt"`)), "malformed name"},
+		{key, v2012(statement(`"Action": ^"kms:Decrypt~"`)), "malformed name"},
+		{key, v2012(statement(`"Action": ^"kms~:Decrypt"`)), "malformed service"},
 		{key, v2012(statement(`"Action": ^"kms:a:b"`)), "malformed name"},
 		{key, v2012(statement(`"Action": ^"kms:${aws:username}"`)), "malformed name"},
 		{key, v2012(statement(`"Action": ["kms:Decrypt", ^"x"]`)), "must begin with a service"},
@@ -182,6 +186,7 @@ func TestFaults(t *testing.T) {
 		{key, v2012(statement(`"Resource": ^"arn:aws:kms*:us-east-1:111122223333:key/x"`)), "must name its service"},
 		{key, v2012(statement(`"Resource": ^"arn:aws:kms${aws:x}:us-east-1:111122223333:key/x"`)), "must name its service"},
 		{key, v2012(statement(`"Resource": ^"arn:awsx:kms:us-east-1:111122223333:key/x"`)), "must name its partition"},
+		{key, v2012(statement(`"Resource": ^"arn:aws-c~n:kms:us-east-1:111122223333:key/x"`)), "must name its partition"},
 		{key, v2012(statement(`"Resource": ^"arn:aws-:kms:us-east-1:111122223333:key/x"`)), "must name its partition"},
 		{key, v2012(statement(`"Resource": ^"arn:aws:k*:us-east-1:111122223333:key/x"`)), "must name its service"},
 		{key, v2012(statement(`"Resource": ^"arn:aws::us-east-1:111122223333:key/x"`)), "must name its service"},
@@ -198,6 +203,7 @@ func TestFaults(t *testing.T) {
 		{key, v2012(condition("StringEquals", "kms:A", `^"${}"`)), "not a condition key"},
 		{key, v2012(condition("StringEquals", "kms:A", `^"${username}"`)), "not a condition key"},
 		{key, v2012(condition("StringEquals", "kms:A", `^"${a}"`)), "not a condition key"},
+		{key, v2012(condition("StringEquals", "kms:A", `^"${~}"`)), "malformed policy variable"},
 		{key, v2012(condition("StringEquals", "kms:A", `^"${aws:a\u202db}"`)), "malformed policy variable"},
 		{key, v2012(condition("StringEquals", "kms:A", `^"${:username}"`)), "not a condition key"},
 		{key, v2012(condition("StringEquals", "kms:A", `^"${aws:}"`)), "not a condition key"},
@@ -347,8 +353,8 @@ func TestPrincipalSyntax(t *testing.T) {
 		{"AWS", "urn:aws:iam::111122223333:root"}, {"AWS", "arn:aws:s3::111122223333:root"}, {"AWS", "arn:aws:iam::111122223333"},
 		{"AWS", "AIDA" + strings.Repeat("A", 11)}, {"AWS", "AROA" + strings.Repeat("A", 125)}, {"AWS", "AKIA" + strings.Repeat("A", 16)}, {"AWS", "AIDA" + strings.Repeat("a", 16)},
 		{"AWS", "AROAENGINEERING12345:carol"},
-		{"Service", "*"}, {"Service", "ec2"}, {"Service", "ec2."}, {"Service", ".com"}, {"Service", "ec2..com"}, {"Service", "ec2*.amazonaws.com"}, {"Service", ""},
-		{"Federated", "*"}, {"Federated", ""}, {"CanonicalUser", "abc"}, {"CanonicalUser", strings.Repeat("0123456789abcdeF", 4)}, {"CanonicalUser", strings.Repeat("0", 65)},
+		{"Service", "*"}, {"Service", "ec2"}, {"Service", "ec2."}, {"Service", ".com"}, {"Service", "ec2..com"}, {"Service", "ec2*.amazonaws.com"}, {"Service", "ec2~.amazonaws.com"}, {"Service", ""},
+		{"Federated", "*"}, {"Federated", "a~b"}, {"CanonicalUser", strings.Repeat("0", 63) + "~"}, {"Federated", ""}, {"CanonicalUser", "abc"}, {"CanonicalUser", strings.Repeat("0123456789abcdeF", 4)}, {"CanonicalUser", strings.Repeat("0", 65)},
 	} {
 		if _, err := parse(c[0], c[1]); err == nil {
 			t.Errorf("principal %s %q is accepted", c[0], c[1])
@@ -426,7 +432,7 @@ func TestBindLeaves(t *testing.T) {
 // TestSuggestions: a misspelt operator is put right, one that does not exist is not.
 func TestSuggestions(t *testing.T) {
 	for op, end := range map[string]string{
-		"stringequals": ": write StringEquals", "FORANYVALUE:arnlikeifexists": ": write ForAnyValue:ArnLikeIfExists", "null": ": write Null",
+		"stringequals": ": write StringEquals", "FORANYVALUE:arnlikeifexists": ": write ForAnyValue:ArnLikeIfExists", "null": ": write Null", "forallvalues:StringLike": ": write ForAllValues:StringLike",
 		"NullIfExists": `"NullIfExists"`, "ForAnyValue:Null": `"ForAnyValue:Null"`, "forallvalues:null": `"forallvalues:null"`, "StringIs": `"StringIs"`,
 	} {
 		_, err := policy.Parse(policy.KeyPolicy, []byte(v2012(condition(op, "kms:A", `"true"`))))
@@ -537,6 +543,11 @@ func TestDepth(t *testing.T) {
 func TestKinds(t *testing.T) {
 	if policy.KeyPolicy.String() != "key policy" || policy.IdentityPolicy.String() != "identity-based policy" || policy.TrustPolicy.String() != "role trust policy" {
 		t.Error("kinds are called otherwise")
+	}
+	for i, name := range []string{"Anonymous", "Account", "User", "AssumedRole", "FederatedUser", "AWSService"} {
+		if policy.PrincipalType(i).String() != name {
+			t.Errorf("%s is called %v", name, policy.PrincipalType(i))
+		}
 	}
 	if !json.Valid([]byte(policy.DefaultKeyPolicy(ours))) {
 		t.Error("the default key policy is no JSON")
