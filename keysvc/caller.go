@@ -1,8 +1,10 @@
 package keysvc
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +18,10 @@ type Caller struct {
 	// Peer is the process at the other end of the unix socket; nil for a caller
 	// who was identified by a signature.
 	Peer *Peer
+	// Remote is where a signed request came from; nil for a local caller.
+	Remote *Remote
+	// UserAgent is what the client says it is; "" within a batch.
+	UserAgent string
 	// RequestID is the request's, for GetKeyLastUsage; "" within a batch.
 	RequestID string
 }
@@ -25,6 +31,14 @@ type Peer struct {
 	UID uint32
 	// PID is for people who read logs: it may have been reused since.
 	PID int32
+}
+
+// Remote is the other end of a network connection, and the access key that signed.
+type Remote struct {
+	AccessKeyID string
+	Addr        netip.Addr
+	// TLS is nil on plain HTTP.
+	TLS *tls.ConnectionState
 }
 
 // LocalCaller is the caller that a user of this machine is: the account root

@@ -63,6 +63,7 @@ func (h *handler) run(w http.ResponseWriter, r *http.Request, id string) (any, e
 	}
 	defer secret.Wipe(body)
 	caller.RequestID = id
+	caller.UserAgent = r.UserAgent()
 	return act(r.Context(), h.s, caller, body)
 }
 
