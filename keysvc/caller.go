@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -51,19 +50,9 @@ func (s *Service) LocalCaller(uid uint32) Caller {
 		c.Principal = policy.Principal{Type: policy.Account, ARN: "arn:aws:iam::" + Account + ":root", Account: Account}
 		return c
 	}
-	name := strconv.FormatUint(uint64(uid), 10)
-	c.Principal = policy.Principal{
-		Type: policy.User, ARN: "arn:aws:iam::" + Account + ":user" + localPath + name,
-		Account: Account, Username: name, UniqueID: localUserID(uid),
-	}
+	c.Principal = localUser(uid).Principal()
 	return c
 }
-
-// localPath is the IAM path of the users of this machine.
-const localPath = "/local/"
-
-// localUserID is 21 characters as any unique id of a user, and like no random one.
-func localUserID(uid uint32) string { return fmt.Sprintf("AIDALOCALUID%09X", uid) }
 
 // peerCaller asks the kernel who connected. The answer was fixed at connect(2):
 // a descriptor passed on, or a later setuid, does not change it.

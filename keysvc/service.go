@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kmsfs.dev/kmsfs/keysvc/internal/identity"
 	"kmsfs.dev/kmsfs/keysvc/internal/seal"
 	"kmsfs.dev/kmsfs/keysvc/internal/store"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
@@ -72,7 +73,8 @@ type Service struct {
 	records *seal.Records
 	db      store.Sealed
 
-	index index
+	index      index
+	identities *identity.Directory
 
 	// changing serializes actions that change records, from the check of what
 	// is there to the commit.
@@ -105,6 +107,7 @@ func Open(o Options) (_ *Service, err error) {
 	if o.OwnerUID != nil {
 		s.owner = *o.OwnerUID
 	}
+	s.identities = identity.NewDirectory(localUsers{s.owner})
 	if s.clock == nil {
 		s.clock = time.Now
 	} else {
