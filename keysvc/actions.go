@@ -19,7 +19,7 @@ func as[In, Out any](method func(*Service, context.Context, Caller, *In) (*Out, 
 		if err := decode(body, in); err != nil {
 			return nil, err
 		}
-		out, err := method(s, ctx, c, in)
+		out, err := recorded(ctx, s, c, method, in)
 		if err != nil {
 			return nil, err
 		}

@@ -55,15 +55,23 @@ const (
 // use with the key's material, which is not wiped before use returns. Every
 // action of the service passes through here, each item of a batch by itself.
 func (s *Service) perform(a access, use func(materials) error) error {
+	c := a.caller.call
+	if c == nil {
+		return errUnaudited
+	}
+	c.uses(&a)
 	if err := s.begin(); err != nil {
 		return err
 	}
 	defer s.running.Done()
+	if err := s.settle(); err != nil {
+		return err
+	}
 	if err := s.authorize(a); err != nil {
 		return err
 	}
 	if a.key == nil {
-		return use(materials{})
+		return use(materials{call: c})
 	}
 	if !a.key.life.hold() {
 		return errorf(kmsapi.CodeNotFound, "Key '%s' does not exist", a.key.arn)
@@ -74,7 +82,7 @@ func (s *Service) perform(a access, use func(materials) error) error {
 			return err
 		}
 	}
-	if err := use(materials{a.key}); err != nil {
+	if err := use(materials{a.key, a.action, c}); err != nil {
 		return err
 	}
 	s.noteUse(a)
@@ -103,7 +111,11 @@ func isAccountRoot(c Caller) bool { return c.Type == policy.Account && c.Account
 
 // materials gives access to a key's material. Only perform makes a useful one;
 // it is valid until perform returns.
-type materials struct{ key *key }
+type materials struct {
+	key    *key
+	action string
+	call   *call // notes which are used
+}
 
 // current is the material that encrypts.
 func (m materials) current() material {

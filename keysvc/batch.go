@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"kmsfs.dev/kmsfs/keysvc/internal/audit"
 	"kmsfs.dev/kmsfs/keysvc/internal/frame"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
@@ -54,7 +55,9 @@ func (s *Server) batch(w http.ResponseWriter, r *http.Request) {
 	defer direct.Close()
 	// What the client sent too early is in the reader already.
 	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
-	err = s.batchLoop(direct, bufio.NewReader(io.MultiReader(bytes.NewReader(early), direct)), caller)
+	b := &batchConn{Server: s, direct: direct, w: frame.NewWriter(direct), caller: caller, origin: originOf(r),
+		free: make(chan *batchWork, max(2, runtime.GOMAXPROCS(0)))}
+	err = b.loop(bufio.NewReader(io.MultiReader(bytes.NewReader(early), direct)))
 	switch {
 	case errors.Is(err, frame.ErrFormat):
 		s.log.Warn("closed a batch connection", "principal", caller.ARN, "pid", caller.Peer.PID, "error", err)
@@ -90,18 +93,40 @@ func directConn(c net.Conn) (*direct, error) {
 
 func (d *direct) Close() error { return errors.Join(d.conn.Close(), d.File.Close()) }
 
-// batchLoop reads requests until the peer hangs up. Requests overlap: up to as
+// batchConn is a connection that speaks the batch protocol.
+type batchConn struct {
+	*Server
+	direct *direct
+	w      *frame.Writer
+	caller Caller
+	origin origin
+	hired  int
+	free   chan *batchWork // of those who work on large requests
+}
+
+// batchWork is what one goroutine needs to work off items.
+type batchWork struct {
+	results *frame.Results
+	calls   []call
+	records []*audit.Record
+}
+
+// loop reads requests until the peer hangs up. Requests overlap: up to as
 // many chunks as there are processors are worked off at once, and the next
 // request is read meanwhile.
-func (s *Server) batchLoop(c *direct, r *bufio.Reader, caller Caller) error {
-	w, err := frame.NewWriter(c)
+func (b *batchConn) loop(r *bufio.Reader) error {
+	var wg sync.WaitGroup
+	defer func() {
+		wg.Wait()
+		for len(b.free) > 0 {
+			(<-b.free).results.Close()
+		}
+	}()
+	own, err := newBatchWork()
 	if err != nil {
 		return err
 	}
-	defer w.Close()
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	slots := make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))
+	defer own.results.Close()
 	var buf []byte
 	for {
 		if buf, err = frame.ReadRequest(r, buf); err != nil {
@@ -112,18 +137,21 @@ func (s *Server) batchLoop(c *direct, r *bufio.Reader, caller Caller) error {
 			return err
 		}
 		if len(items) <= inlineItems && r.Buffered() == 0 {
-			if err := s.batchChunk(w, caller, id, 0, items); err != nil {
+			if err := b.chunk(own, id, 0, items); err != nil {
 				return err
 			}
 			continue
 		}
+		if err := b.hire(); err != nil {
+			return err
+		}
 		for from := 0; from < len(items); from += chunkItems {
 			chunk := items[from:min(from+chunkItems, len(items))]
-			slots <- struct{}{}
+			work := <-b.free
 			wg.Go(func() {
-				defer func() { <-slots }()
-				if err := s.batchChunk(w, caller, id, from, chunk); err != nil {
-					c.conn.Close() // ends the loop as well
+				defer func() { b.free <- work }()
+				if err := b.chunk(work, id, from, chunk); err != nil {
+					b.direct.conn.Close() // ends the loop as well
 				}
 			})
 		}
@@ -133,7 +161,34 @@ func (s *Server) batchLoop(c *direct, r *bufio.Reader, caller Caller) error {
 	}
 }
 
-func (s *Server) batchChunk(w *frame.Writer, caller Caller, id uint64, from int, items []kmsapi.BatchItem) error {
+// hire makes what the work on large requests needs: many connections never have
+// one, and locked memory is scarce.
+func (b *batchConn) hire() error {
+	for b.hired < cap(b.free) {
+		work, err := newBatchWork()
+		if err != nil {
+			return err
+		}
+		b.free <- work
+		b.hired++
+	}
+	return nil
+}
+
+func newBatchWork() (*batchWork, error) {
+	results, err := frame.NewResults()
+	if err != nil {
+		return nil, err
+	}
+	return &batchWork{results: results}, nil
+}
+
+// chunk performs items, writes all their records and only then sends their
+// results. When the records cannot be written, the results are wiped and all of the
+// items are refused.
+func (b *batchConn) chunk(work *batchWork, id uint64, from int, items []kmsapi.BatchItem) error {
+	defer work.results.Drop()
+	work.begin(len(items))
 	var made []byte // by the item before, for a Decrypt that takes it
 	for i := range items {
 		it := &items[i]
@@ -141,28 +196,57 @@ func (s *Server) batchChunk(w *frame.Writer, caller Caller, id uint64, from int,
 			it.CiphertextBlob = made
 		}
 		made = nil
-		if err := s.batchItem(w, caller, id, from+i, it, &made); err != nil {
+		if err := b.item(work, id, from+i, &work.calls[i], it, &made); err != nil {
 			return err
 		}
 	}
-	return w.Flush()
+	if err := b.svc.recordAll(work.records); err != nil {
+		work.results.Drop()
+		refusal := frame.Result{Err: apiError(b.log, "batch", err)}
+		for i := range items {
+			if err := work.results.Add(id, from+i, &refusal); err != nil {
+				return err
+			}
+		}
+	}
+	return b.w.Send(work.results)
 }
 
-// batchItem performs one item as its action would be performed alone. The data
+// begin makes room for the calls of n items.
+func (work *batchWork) begin(n int) {
+	if cap(work.calls) < n {
+		work.calls = make([]call, n)
+		work.records = make([]*audit.Record, n)
+		for i := range work.calls {
+			work.records[i] = &work.calls[i].record
+		}
+	}
+	work.calls, work.records = work.calls[:n], work.records[:n]
+	clear(work.calls)
+}
+
+// item performs one item as its action would be performed alone. The data
 // key is in locked memory from here to the socket; made gets a re-wrapped blob.
-func (s *Server) batchItem(w *frame.Writer, caller Caller, id uint64, index int, it *kmsapi.BatchItem, made *[]byte) error {
-	var written error
-	write := func(r *frame.Result) error {
+func (b *batchConn) item(work *batchWork, id uint64, index int, c *call, it *kmsapi.BatchItem, made *[]byte) error {
+	c.begin(it.Op, b.origin)
+	caller := b.caller
+	caller.call = c
+	c.madeBy(caller)
+	c.takesItem(it)
+	var added error
+	add := func(r *frame.Result) error {
 		if it.Op == kmsapi.OpReEncrypt {
 			*made = r.CiphertextBlob
 		}
-		written = w.Write(id, index, r)
+		added = work.results.Add(id, index, r)
 		return nil
 	}
-	if err := s.svc.batchItem(caller, it, write); err != nil {
-		return w.Write(id, index, &frame.Result{Err: apiError(s.log, it.Op, err)})
+	if err := b.svc.batchItem(caller, it, add); err != nil {
+		e := apiError(b.log, it.Op, err)
+		c.ends(e)
+		return work.results.Add(id, index, &frame.Result{Err: e})
 	}
-	return written
+	return added
 }
 
 // batchItem performs it and calls write with the result, whose plaintext is

@@ -23,6 +23,8 @@ type Caller struct {
 	UserAgent string
 	// RequestID is the request's, for GetKeyLastUsage; "" within a batch.
 	RequestID string
+
+	call *call // the call in hand, which will be recorded
 }
 
 // Peer is a process of this machine, as the kernel reported it when it connected.

@@ -113,7 +113,7 @@ func TestOnlyTheAccountRootAdvances(t *testing.T) {
 	clock := keysvctest.NewClock(start)
 	srv := keysvctest.NewServer(t, keysvctest.WithClock(clock.Now), keysvctest.WithSimulatedClock(), keysvctest.WithOwner(owner))
 	by := func(uid uint32) error {
-		_, err := srv.Service.Advance(t.Context(), srv.Service.LocalCaller(uid), &kmsapi.AdvanceInput{Seconds: 60})
+		_, err := keysvc.Call(t.Context(), srv.Service, srv.Service.LocalCaller(uid), kmsapi.OpAdvanceClock, (*keysvc.Service).Advance, &kmsapi.AdvanceInput{Seconds: 60})
 		return err
 	}
 	if err := errors.Join(by(0), by(owner)); err != nil {
@@ -184,7 +184,7 @@ func TestSimulatedForEver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = svc.Advance(t.Context(), svc.LocalCaller(0), &kmsapi.AdvanceInput{Seconds: 1})
+	_, err = keysvc.Call(t.Context(), svc, svc.LocalCaller(0), kmsapi.OpAdvanceClock, (*keysvc.Service).Advance, &kmsapi.AdvanceInput{Seconds: 1})
 	var e *kmsapi.Error
 	if !errors.As(err, &e) || e.Code != kmsapi.CodeUnsupportedOperation {
 		t.Errorf("a real clock advances: %v", err)

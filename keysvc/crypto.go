@@ -46,6 +46,7 @@ func (s *Service) Encrypt(_ context.Context, caller Caller, in *kmsapi.EncryptIn
 // seal wraps plaintext under the current material.
 func (m materials) seal(plaintext []byte, context map[string]string) ([]byte, error) {
 	mat := m.current()
+	m.call.usesMaterial(m.action, mat.id)
 	return blob.Seal(blob.Ref{KeyID: m.key.bytes, MaterialID: mat.short}, mat.bytes.Bytes(), plaintext, context)
 }
 
@@ -61,6 +62,7 @@ func (m materials) open(b []byte, context map[string]string) (*secret.Buffer, ma
 	if !ok {
 		return nil, material{}, invalid
 	}
+	m.call.usesMaterial(m.action, mat.id)
 	plaintext, err := blob.Open(b, mat.bytes.Bytes(), context)
 	if errors.Is(err, blob.ErrInvalid) {
 		return nil, material{}, invalid

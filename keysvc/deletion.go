@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"kmsfs.dev/kmsfs/keysvc/internal/audit"
 	"kmsfs.dev/kmsfs/keysvc/internal/store"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
@@ -134,6 +135,7 @@ func (s *Service) destroy(k *key) error {
 	}
 	s.index.deleteKey(k)
 	k.life.end(k.materials)
+	s.recordEvent(eventDeleteKey, k, audit.ServiceEventDetails{})
 	s.log.Info("destroyed a key", "key", k.arn, "scheduled for", k.record.Deletion.Date)
 	return nil
 }

@@ -30,25 +30,38 @@ type handler struct {
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := uuid.NewString()
 	w.Header().Set("x-amzn-RequestId", id)
-	out, err := h.run(w, r, id)
-	if err != nil {
-		h.refuse(w, apiError(h.log, r.Header.Get("X-Amz-Target"), err))
-		return
-	}
-	body, err := encode(out)
-	if err != nil {
-		h.refuse(w, apiError(h.log, r.Header.Get("X-Amz-Target"), err))
-		return
+	c := new(call)
+	target := r.Header.Get("X-Amz-Target")
+	c.begin(target[strings.LastIndexByte(target, '.')+1:], originOf(r))
+	c.record.RequestID = id
+	out, err := h.run(w, r, id, c)
+	var body []byte
+	if err == nil {
+		body, err = encode(out)
 	}
 	defer secret.Wipe(body)
+	var e *kmsapi.Error
+	if err != nil {
+		e = apiError(h.log, target, err)
+	}
+	if err := h.s.record(c, e); err != nil {
+		e = apiError(h.log, target, err)
+	}
+	if e != nil {
+		h.refuse(w, e)
+		return
+	}
 	h.reply(w, http.StatusOK, body)
 }
 
-func (h *handler) run(w http.ResponseWriter, r *http.Request, id string) (any, error) {
+// run performs the request, of which it makes c the record.
+func (h *handler) run(w http.ResponseWriter, r *http.Request, id string, c *call) (any, error) {
 	caller, ok := r.Context().Value(callerKey{}).(Caller)
 	if !ok {
 		return nil, errors.New("a request without a caller")
 	}
+	caller.RequestID, caller.UserAgent, caller.call = id, r.UserAgent(), c
+	c.madeBy(caller)
 	op, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), kmsapi.TargetPrefix)
 	if r.Method != http.MethodPost || !ok || len(r.Header.Values("X-Amz-Target")) != 1 {
 		return nil, &kmsapi.Error{Code: kmsapi.CodeUnknownOperation}
@@ -62,8 +75,6 @@ func (h *handler) run(w http.ResponseWriter, r *http.Request, id string) (any, e
 		return nil, err
 	}
 	defer secret.Wipe(body)
-	caller.RequestID = id
-	caller.UserAgent = r.UserAgent()
 	return act(r.Context(), h.s, caller, body)
 }
 

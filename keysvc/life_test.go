@@ -32,25 +32,30 @@ func openQuiet(t *testing.T, dir string, simulated bool) *Service {
 func TestMaterialOutlivesItsKeyWhileInUse(t *testing.T) {
 	svc := openQuiet(t, t.TempDir(), true)
 	root := svc.LocalCaller(0)
-	made, err := svc.CreateKey(t.Context(), root, &kmsapi.CreateKeyInput{})
+	made, err := Call(t.Context(), svc, root, kmsapi.OpCreateKey, (*Service).CreateKey, &kmsapi.CreateKeyInput{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	id := made.KeyMetadata.KeyID
-	if _, err := svc.RotateKeyOnDemand(t.Context(), root, &kmsapi.KeyIDInput{KeyID: id}); err != nil {
+	if _, err := Call(t.Context(), svc, root, kmsapi.OpRotateKeyOnDemand, (*Service).RotateKeyOnDemand, &kmsapi.KeyIDInput{KeyID: id}); err != nil {
 		t.Fatal(err)
 	}
 	k := svc.index.key(id)
-	err = svc.perform(access{caller: root, action: kmsapi.OpDecrypt, key: k}, func(m materials) error {
+	if err := svc.permitted(access{caller: root, action: kmsapi.OpDecrypt, key: k}); !errors.Is(err, errUnaudited) {
+		t.Errorf("an action that nothing records: %v", err)
+	}
+	called := root
+	called.call = new(call)
+	err = svc.perform(access{caller: called, action: kmsapi.OpDecrypt, key: k}, func(m materials) error {
 		before := bytes.Clone(m.current().bytes.Bytes())
-		if _, err := svc.ScheduleKeyDeletion(t.Context(), root, &kmsapi.ScheduleKeyDeletionInput{KeyID: id}); err != nil {
+		if _, err := Call(t.Context(), svc, root, kmsapi.OpScheduleKeyDeletion, (*Service).ScheduleKeyDeletion, &kmsapi.ScheduleKeyDeletionInput{KeyID: id}); err != nil {
 			return err
 		}
-		out, err := svc.Advance(t.Context(), root, &kmsapi.AdvanceInput{Seconds: 31 * 86400})
+		out, err := Call(t.Context(), svc, root, kmsapi.OpAdvanceClock, (*Service).Advance, &kmsapi.AdvanceInput{Seconds: 31 * 86400})
 		if err != nil || len(out.Events) != 1 {
 			t.Errorf("the deletion: %+v, %v", out, err)
 		}
-		err = svc.permitted(access{caller: root, action: kmsapi.OpDecrypt, key: k})
+		err = svc.permitted(access{caller: called, action: kmsapi.OpDecrypt, key: k})
 		var e *kmsapi.Error
 		if !errors.As(err, &e) || e.Code != kmsapi.CodeNotFound {
 			t.Errorf("a destroyed key: %v", err)
@@ -78,7 +83,7 @@ func TestKeysFromBeforeUsageWasNoted(t *testing.T) {
 	dir := t.TempDir()
 	svc := openQuiet(t, dir, false)
 	root := svc.LocalCaller(0)
-	made, err := svc.CreateKey(t.Context(), root, &kmsapi.CreateKeyInput{})
+	made, err := Call(t.Context(), svc, root, kmsapi.OpCreateKey, (*Service).CreateKey, &kmsapi.CreateKeyInput{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +107,7 @@ func TestKeysFromBeforeUsageWasNoted(t *testing.T) {
 			t.Fatal(err)
 		}
 		svc = openQuiet(t, dir, false)
-		out, err := svc.GetKeyLastUsage(t.Context(), root, &kmsapi.KeyIDInput{KeyID: id})
+		out, err := Call(t.Context(), svc, root, kmsapi.OpGetKeyLastUsage, (*Service).GetKeyLastUsage, &kmsapi.KeyIDInput{KeyID: id})
 		if err != nil || out.TrackingStartDate < out.KeyCreationDate+3600 || since != 0 && out.TrackingStartDate != since {
 			t.Errorf("GetKeyLastUsage: %+v, %v", out, err)
 		}

@@ -89,6 +89,9 @@ func (s *Service) fireOnce() error {
 // fireDue does all that is due. What one key meets does not stop the others.
 // Call it with changing held, within an action.
 func (s *Service) fireDue() (events []kmsapi.LifecycleEvent, failed error) {
+	if err := s.settle(); err != nil {
+		return nil, err // what cannot be recorded waits
+	}
 	for _, k := range s.index.allKeys() {
 		now := s.now()
 		if at := k.record.nextEvent(); at.IsZero() {

@@ -41,7 +41,7 @@ func TestKeyMaterialStaysInLockedMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := svc.CreateKey(t.Context(), svc.LocalCaller(0), &kmsapi.CreateKeyInput{})
+	out, err := Call(t.Context(), svc, svc.LocalCaller(0), kmsapi.OpCreateKey, (*Service).CreateKey, &kmsapi.CreateKeyInput{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestKeyMaterialStaysInLockedMemory(t *testing.T) {
 		copy(buf.Bytes(), b)
 		needles[what] = buf
 	}
-	if _, err := svc.RotateKeyOnDemand(t.Context(), svc.LocalCaller(0), &kmsapi.KeyIDInput{KeyID: id}); err != nil {
+	if _, err := Call(t.Context(), svc, svc.LocalCaller(0), kmsapi.OpRotateKeyOnDemand, (*Service).RotateKeyOnDemand, &kmsapi.KeyIDInput{KeyID: id}); err != nil {
 		t.Fatal(err)
 	}
 	keep("key material", svc.index.key(id).materials[0].bytes.Bytes())

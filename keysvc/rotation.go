@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kmsfs.dev/kmsfs/internal/secret"
+	"kmsfs.dev/kmsfs/keysvc/internal/audit"
 	"kmsfs.dev/kmsfs/keysvc/internal/blob"
 	"kmsfs.dev/kmsfs/keysvc/internal/store"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
@@ -164,6 +165,7 @@ func (s *Service) rotate(k *key, r keyRecord, kind string) (err error) {
 	next := k.withRecord(r)
 	next.materials = append(slices.Clone(k.materials), m)
 	s.showKey(next)
+	s.recordEvent(eventRotateKey, k, audit.ServiceEventDetails{RotationType: kind})
 	s.log.Info("rotated a key", "key", k.arn, "material", m.id, "type", kind)
 	return nil
 }

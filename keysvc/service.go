@@ -1,6 +1,7 @@
 package keysvc
 
 import (
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kmsfs.dev/kmsfs/internal/secret"
+	"kmsfs.dev/kmsfs/keysvc/internal/audit"
 	"kmsfs.dev/kmsfs/keysvc/internal/identity"
 	"kmsfs.dev/kmsfs/keysvc/internal/seal"
 	"kmsfs.dev/kmsfs/keysvc/internal/store"
@@ -54,6 +57,12 @@ type Options struct {
 	// SimulatedClock makes a new service one whose clock can be advanced, for
 	// rehearsals. Such a service stays one: see clock.go.
 	SimulatedClock bool
+	// AuditDir is the audit log's directory. "" means the directory audit
+	// beside Dir.
+	AuditDir string
+	// AcceptAuditLoss opens a service whose audit log was cut off, put back or
+	// removed, and records that.
+	AcceptAuditLoss bool
 	// Log is slog.Default() if nil.
 	Log *slog.Logger
 }
@@ -75,6 +84,12 @@ type Service struct {
 
 	index      index
 	identities *identity.Directory
+
+	audit  *audit.Log // nil before it is open
+	signer ed25519.PrivateKey
+	owing  sync.Mutex // guards owed
+	owed   []*audit.Record
+	owes   atomic.Bool // there may be something owed
 
 	// changing serializes actions that change records, from the check of what
 	// is there to the commit.
@@ -159,6 +174,9 @@ func Open(o Options) (_ *Service, err error) {
 	if err := s.beginUsage(); err != nil {
 		return nil, err
 	}
+	if err := s.openAudit(o); err != nil {
+		return nil, err
+	}
 	if err := s.fireOnce(); err != nil {
 		// The keys that are due must not keep the others from being used.
 		s.log.Error("rotate or destroy keys that are due", "error", err)
@@ -184,6 +202,10 @@ func (s *Service) Close() error {
 		<-s.lifecycleDone
 		errs = append(errs, s.storeUsage())
 	}
+	if s.audit != nil {
+		errs = append(errs, s.settle(), s.audit.Close())
+	}
+	secret.Wipe(s.signer)
 	s.index.wipe()
 	if s.badger != nil {
 		errs = append(errs, s.badger.Close())
@@ -202,10 +224,14 @@ func (s *Service) begin() error {
 	s.closingMu.Lock()
 	defer s.closingMu.Unlock()
 	if s.closed {
-		return &kmsapi.Error{Code: kmsapi.CodeKeyUnavailable, Message: "The key service is shutting down."}
+		return errClosing()
 	}
 	s.running.Add(1)
 	return nil
+}
+
+func errClosing() error {
+	return &kmsapi.Error{Code: kmsapi.CodeKeyUnavailable, Message: "The key service is shutting down."}
 }
 
 // makePrivateDir creates dir with mode 0700 and refuses one that another user

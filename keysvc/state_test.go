@@ -37,15 +37,15 @@ func newState(t *testing.T, change ...func(*keysvc.Options)) *state {
 		t.Fatal(err)
 	}
 	root := svc.LocalCaller(0)
-	out, err := svc.CreateKey(t.Context(), root, &kmsapi.CreateKeyInput{Description: "the description"})
+	out, err := keysvc.Call(t.Context(), svc, root, kmsapi.OpCreateKey, (*keysvc.Service).CreateKey, &kmsapi.CreateKeyInput{Description: "the description"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.key = out.KeyMetadata.KeyID
-	if _, err := svc.CreateAlias(t.Context(), root, &kmsapi.AliasInput{AliasName: "alias/a", TargetKeyID: s.key}); err != nil {
+	if _, err := keysvc.Call(t.Context(), svc, root, kmsapi.OpCreateAlias, (*keysvc.Service).CreateAlias, &kmsapi.AliasInput{AliasName: "alias/a", TargetKeyID: s.key}); err != nil {
 		t.Fatal(err)
 	}
-	enc, err := svc.Encrypt(t.Context(), root, &kmsapi.EncryptInput{KeyID: s.key, Plaintext: []byte("p")})
+	enc, err := keysvc.Call(t.Context(), svc, root, kmsapi.OpEncrypt, (*keysvc.Service).Encrypt, &kmsapi.EncryptInput{KeyID: s.key, Plaintext: []byte("p")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func (s *state) decrypts(t *testing.T) error {
 	if err != nil {
 		return err
 	}
-	out, err := svc.Decrypt(t.Context(), svc.LocalCaller(0), &kmsapi.DecryptInput{CiphertextBlob: s.blob})
+	out, err := keysvc.Call(t.Context(), svc, svc.LocalCaller(0), kmsapi.OpDecrypt, (*keysvc.Service).Decrypt, &kmsapi.DecryptInput{CiphertextBlob: s.blob})
 	if err == nil && string(out.Plaintext) != "p" {
 		err = errors.New("another plaintext")
 	}
@@ -104,8 +104,8 @@ func TestStateSurvives(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := len(s.names(t)); n != 4 {
-		t.Errorf("a key that was used and an alias make %d records", n)
+	if n := len(s.names(t)); n != 6 {
+		t.Errorf("a key that was used, an alias and the audit log make %d records", n)
 	}
 }
 
@@ -335,12 +335,12 @@ func TestClosedService(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err = svc.GenerateRandom(t.Context(), svc.LocalCaller(0), &kmsapi.GenerateRandomInput{NumberOfBytes: new(int)})
+	_, err = keysvc.Call(t.Context(), svc, svc.LocalCaller(0), kmsapi.OpGenerateRandom, (*keysvc.Service).GenerateRandom, &kmsapi.GenerateRandomInput{NumberOfBytes: new(int)})
 	var e *kmsapi.Error
 	if !errors.As(err, &e) {
 		t.Errorf("a closed service: %v", err)
 	}
-	_, err = svc.ListKeys(t.Context(), svc.LocalCaller(0), &kmsapi.ListKeysInput{})
+	_, err = keysvc.Call(t.Context(), svc, svc.LocalCaller(0), kmsapi.OpListKeys, (*keysvc.Service).ListKeys, &kmsapi.ListKeysInput{})
 	if !errors.As(err, &e) || e.Code != kmsapi.CodeKeyUnavailable || e.HTTPStatus() != 500 {
 		t.Errorf("a closed service: %v", err)
 	}

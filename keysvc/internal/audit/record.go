@@ -148,7 +148,8 @@ type TLSDetails struct {
 
 // ServiceEventDetails are of events of type AwsServiceEvent.
 type ServiceEventDetails struct {
-	KeyID string `json:"keyId,omitempty"`
+	KeyID        string `json:"keyId,omitempty"`
+	RotationType string `json:"rotationType,omitempty"` // of RotateKey: AUTOMATIC or ON_DEMAND
 
 	// Of AuditLogRepaired: what was cut off, where, and where it is now.
 	Segment    string `json:"segment,omitempty"`

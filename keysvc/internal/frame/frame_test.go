@@ -110,25 +110,30 @@ var sampleResults = []Result{
 
 func TestResultRoundTrip(t *testing.T) {
 	var wire bytes.Buffer
-	w, err := NewWriter(&wire)
+	q, err := NewResults()
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := q.Add(7, 7, &sampleResults[len(sampleResults)-1]); err != nil {
+		t.Fatal(err)
+	}
+	q.Drop()
 	for i := range sampleResults {
-		if err := w.Write(uint64(i)<<40, i, &sampleResults[i]); err != nil {
+		if err := q.Add(uint64(i)<<40, i, &sampleResults[i]); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := w.Flush(); err != nil {
+	w := NewWriter(&wire)
+	if err := w.Send(q); err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(w.buf.Bytes(), make([]byte, lockedLen)) {
-		t.Error("the writer's buffer still holds results")
+	if len(q.full) > 0 || !bytes.Equal(q.last.Bytes(), make([]byte, lockedLen)) {
+		t.Error("what was sent is still in memory")
 	}
-	w.Close()
-	if err := w.Write(0, 0, &sampleResults[0]); err == nil {
-		t.Error("a closed writer writes")
+	if n := wire.Len(); w.Send(q) != nil || wire.Len() != n {
+		t.Error("results were sent twice")
 	}
+	q.Close()
 	for _, wrap := range []func(io.Reader) io.Reader{func(r io.Reader) io.Reader { return r }, iotest.OneByteReader, iotest.HalfReader, iotest.DataErrReader} {
 		r, err := NewReader(wrap(bytes.NewReader(wire.Bytes())))
 		if err != nil {
@@ -171,20 +176,25 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-func FuzzResult(f *testing.F) {
-	var wire bytes.Buffer
-	w, err := NewWriter(&wire)
+// sent is the frame of a result.
+func sent(t testing.TB, id uint64, index int, r *Result) []byte {
+	t.Helper()
+	q, err := NewResults()
 	if err != nil {
-		f.Fatal(err)
+		t.Fatal(err)
 	}
+	defer q.Close()
+	var wire bytes.Buffer
+	if err := errors.Join(q.Add(id, index, r), NewWriter(&wire).Send(q)); err != nil {
+		t.Fatal(err)
+	}
+	return wire.Bytes()
+}
+
+func FuzzResult(f *testing.F) {
 	for i := range sampleResults {
-		wire.Reset()
-		if err := errors.Join(w.Write(uint64(i), i, &sampleResults[i]), w.Flush()); err != nil {
-			f.Fatal(err)
-		}
-		f.Add(bytes.Clone(wire.Bytes()))
+		f.Add(sent(f, uint64(i), i, &sampleResults[i]))
 	}
-	w.Close()
 	f.Add([]byte{13, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2})
 	f.Add([]byte{16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0, 0})
 	f.Fuzz(func(t *testing.T, in []byte) {
@@ -197,17 +207,9 @@ func FuzzResult(f *testing.F) {
 		if err != nil {
 			return
 		}
-		var out bytes.Buffer
-		w, err := NewWriter(&out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer w.Close()
-		if err := errors.Join(w.Write(id, index, &Result{CiphertextBlob: got.CiphertextBlob, Plaintext: got.Plaintext, KeyID: got.KeyID, Err: got.Err}), w.Flush()); err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.HasPrefix(in, out.Bytes()) {
-			t.Fatalf("%x is accepted, a writer makes %x", in, out.Bytes())
+		again := sent(t, id, index, &Result{CiphertextBlob: got.CiphertextBlob, Plaintext: got.Plaintext, KeyID: got.KeyID, Err: got.Err})
+		if !bytes.HasPrefix(in, again) {
+			t.Fatalf("%x is accepted, a writer makes %x", in, again)
 		}
 	})
 }

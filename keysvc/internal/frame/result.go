@@ -2,6 +2,7 @@ package frame
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -28,29 +29,27 @@ type Result struct {
 	Err            *kmsapi.Error
 }
 
-// Writer sends results. Its buffer is locked memory, since data keys pass
-// through it, and wiped when it is flushed.
-type Writer struct {
-	mu  sync.Mutex // guards what follows; results must not interleave
-	w   io.Writer
-	buf *secret.Buffer
-	n   int
-	err error
+// Results are results that wait to be sent. They are in locked memory, since data
+// keys are among them, and wiped when they are sent or dropped. A Results is for
+// one goroutine at a time.
+type Results struct {
+	full []*secret.Buffer
+	last *secret.Buffer
+	n    int // bytes in last
 }
 
-// NewWriter returns a Writer to w. Close frees it.
-func NewWriter(w io.Writer) (*Writer, error) {
+// NewResults returns one without results. Close frees it.
+func NewResults() (*Results, error) {
 	buf, err := secret.New(lockedLen)
 	if err != nil {
 		return nil, err
 	}
-	return &Writer{w: w, buf: buf}, nil
+	return &Results{last: buf}, nil
 }
 
-// Write queues the result of item index of request id.
-func (w *Writer) Write(id uint64, index int, r *Result) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// Add appends the result of item index of request id. After an error the Results
+// can only be dropped.
+func (q *Results) Add(id uint64, index int, r *Result) error {
 	var head [4 + resultHeader]byte
 	binary.LittleEndian.PutUint64(head[4:], id)
 	binary.LittleEndian.PutUint32(head[12:], uint32(index))
@@ -58,18 +57,11 @@ func (w *Writer) Write(id uint64, index int, r *Result) error {
 		head[16] = outcomeError
 		n := resultHeader + sizeOf(len(r.Err.Code)) + sizeOf(len(r.Err.Message))
 		binary.LittleEndian.PutUint32(head[:], uint32(n))
-		w.putLocked(head[:])
-		w.memberLocked([]byte(r.Err.Code))
-		w.memberLocked([]byte(r.Err.Message))
-		return w.err
+		return errors.Join(q.put(head[:]), q.member([]byte(r.Err.Code)), q.member([]byte(r.Err.Message)))
 	}
 	n := resultHeader + sizeOf(len(r.KeyID)) + sizeOf(len(r.CiphertextBlob)) + sizeOf(len(r.Plaintext))
 	binary.LittleEndian.PutUint32(head[:], uint32(n))
-	w.putLocked(head[:])
-	w.memberLocked([]byte(r.KeyID))
-	w.memberLocked(r.CiphertextBlob)
-	w.memberLocked(r.Plaintext)
-	return w.err
+	return errors.Join(q.put(head[:]), q.member([]byte(r.KeyID)), q.member(r.CiphertextBlob), q.member(r.Plaintext))
 }
 
 func sizeOf(n int) int {
@@ -77,47 +69,73 @@ func sizeOf(n int) int {
 	return binary.PutUvarint(b[:], uint64(n)) + n
 }
 
-func (w *Writer) memberLocked(p []byte) {
+func (q *Results) member(p []byte) error {
 	var b [binary.MaxVarintLen64]byte
-	w.putLocked(b[:binary.PutUvarint(b[:], uint64(len(p)))])
-	w.putLocked(p)
+	if err := q.put(b[:binary.PutUvarint(b[:], uint64(len(p)))]); err != nil {
+		return err
+	}
+	return q.put(p)
 }
 
-func (w *Writer) putLocked(p []byte) {
-	for len(p) > 0 && w.err == nil {
-		if w.n == lockedLen {
-			w.flushLocked()
+func (q *Results) put(p []byte) error {
+	for len(p) > 0 {
+		if q.n == lockedLen {
+			buf, err := secret.New(lockedLen)
+			if err != nil {
+				return err
+			}
+			q.full, q.last, q.n = append(q.full, q.last), buf, 0
 		}
-		k := copy(w.buf.Bytes()[w.n:], p)
-		w.n += k
+		k := copy(q.last.Bytes()[q.n:], p)
+		q.n += k
 		p = p[k:]
 	}
+	return nil
 }
 
-func (w *Writer) flushLocked() {
-	if w.n == 0 || w.err != nil {
-		return
+// Drop wipes the results. What follows begins anew.
+func (q *Results) Drop() {
+	for _, buf := range q.full {
+		buf.Free()
 	}
-	b := w.buf.Bytes()[:w.n]
-	_, w.err = w.w.Write(b)
-	secret.Wipe(b)
-	w.n = 0
+	q.full = q.full[:0]
+	secret.Wipe(q.last.Bytes()[:q.n])
+	q.n = 0
 }
 
-// Flush sends what is queued.
-func (w *Writer) Flush() error {
+// Close drops the results and frees the memory.
+func (q *Results) Close() {
+	q.Drop()
+	q.last.Free()
+}
+
+// Writer sends results to one peer. Results of several goroutines do not
+// interleave.
+type Writer struct {
+	mu  sync.Mutex // guards what follows
+	w   io.Writer
+	err error
+}
+
+// NewWriter returns a Writer to w.
+func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
+
+// Send sends q, and drops it.
+func (w *Writer) Send(q *Results) error {
+	defer q.Drop()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.flushLocked()
+	for _, buf := range q.full {
+		w.writeLocked(buf.Bytes())
+	}
+	w.writeLocked(q.last.Bytes()[:q.n])
 	return w.err
 }
 
-// Close wipes the buffer. What was not flushed is lost.
-func (w *Writer) Close() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.err = io.ErrClosedPipe
-	w.buf.Free()
+func (w *Writer) writeLocked(p []byte) {
+	if w.err == nil && len(p) > 0 {
+		_, w.err = w.w.Write(p)
+	}
 }
 
 // Reader receives results through a locked buffer.
