@@ -79,12 +79,11 @@ type dataKey struct {
 }
 
 func (s *Service) generate(g generating, use func(dataKey) error) error {
-	a, err := s.accessNamed(g.caller, g.action, g.keyID)
+	k, err := s.resolve(g.keyID)
 	if err != nil {
 		return err
 	}
-	a.context = g.context
-	return s.perform(a, func(m materials) error {
+	return s.perform(access{caller: g.caller, action: g.action, key: k, context: g.context}, func(m materials) error {
 		if g.dryRun {
 			return dryRun()
 		}
@@ -98,7 +97,7 @@ func (s *Service) generate(g generating, use func(dataKey) error) error {
 		if err != nil {
 			return err
 		}
-		return use(dataKey{key: a.key, material: m.current(), sealed: sealed, plaintext: plaintext})
+		return use(dataKey{key: k, material: m.current(), sealed: sealed, plaintext: plaintext})
 	})
 }
 

@@ -1,14 +1,10 @@
 package keysvc
 
 import (
-	"context"
-	"fmt"
 	"maps"
-	"net/http"
 	"slices"
+	"testing"
 
-	"kmsfs.dev/kmsfs/keysvc/internal/identity"
-	"kmsfs.dev/kmsfs/keysvc/internal/policy"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
 
@@ -29,30 +25,9 @@ func Permits(state, action string) string {
 var States = []string{kmsapi.StateEnabled, kmsapi.StateDisabled, kmsapi.StatePendingDeletion, kmsapi.StatePendingImport,
 	kmsapi.StateUnavailable, kmsapi.StateCreating, kmsapi.StateUpdating}
 
-// HandlerFor answers as a front that has found out who the caller is.
-func (s *Service) HandlerFor(c Caller) http.Handler {
-	h := &handler{s: s, log: s.log, actions: actions()}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
-	})
-}
-
-// AddUser makes an IAM user with inline policies, in the place of one that has its
-// name.
-func (s *Service) AddUser(account, path, name string, policies ...string) (Caller, error) {
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	if old := s.identities.Find(identity.User, account, name); old != nil {
-		s.identities.Delete(old.ID)
-	}
-	u := identity.NewEntity(identity.User, account, path, name, s.now())
-	for i, text := range policies {
-		u.Inline = append(u.Inline, identity.Inline{Name: fmt.Sprint("p", i), Text: text})
-	}
-	return Caller{Principal: u.Principal()}, s.putEntity(u, nil)
-}
-
-// RootOf is the root user of an account.
-func RootOf(account string) Caller {
-	return Caller{Principal: policy.Principal{Type: policy.Account, ARN: "arn:aws:iam::" + account + ":root", Account: account}}
+// AddUser makes a user with one access key.
+func AddUser(t *testing.T, s *Service, account, name, secret string) (accessKeyID, uniqueID string) {
+	t.Helper()
+	u := addUser(t, s, account, name, secret)
+	return u.AccessKeys[0].ID, u.ID
 }

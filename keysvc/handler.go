@@ -1,145 +1,163 @@
 package keysvc
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/google/uuid"
 
 	"kmsfs.dev/kmsfs/internal/secret"
+	"kmsfs.dev/kmsfs/keysvc/internal/strictjson"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
 
-// maxBody is more than any request of the API needs.
-const maxBody = 1 << 20
+// maxLocalBody is more than any request of the API needs.
+const maxLocalBody = 1 << 20
 
-// handler answers the AWS KMS JSON 1.1 protocol. Signatures are not looked at:
-// on a unix socket the kernel says who the peer is.
+// handler answers the protocols of AWS.
 type handler struct {
-	s       *Service
-	log     *slog.Logger
-	actions map[string]action
+	s        *Service
+	log      *slog.Logger
+	identify func(*request) (Caller, error) // says who sent it
+	json     jsonProtocol
+	query    queryProtocol
+	maxBody  int64 // bytes
+}
+
+// request is one on its way to its action.
+type request struct {
+	*http.Request
+	protocol protocol
+	body     []byte      // all of it
+	call     *call       // its record
+	answer   http.Header // of the response
+}
+
+// protocol is a way of AWS to write requests and answers.
+type protocol interface {
+	// service is whom a request in it is for: what its signature must be scoped to.
+	service() string
+	// operation is the name of the action that is asked for.
+	operation(r *http.Request, body []byte) (string, error)
+	// action is the action called op, and its input.
+	action(op string, body []byte) (action, []byte, error)
+	// encode writes the output of an action.
+	encode(out any, requestID string) ([]byte, error)
+	// encodeError writes a refusal.
+	encodeError(e *kmsapi.Error, requestID string) (status int, body []byte)
+	contentType() string
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := uuid.NewString()
 	w.Header().Set("x-amzn-RequestId", id)
-	c := new(call)
-	target := r.Header.Get("X-Amz-Target")
-	c.begin(target[strings.LastIndexByte(target, '.')+1:], originOf(r))
-	c.record.RequestID = id
-	out, err := h.run(w, r, id, c)
+	q := &request{Request: r, protocol: h.protocol(r), call: new(call), answer: w.Header()}
+	q.call.record.RequestID = id
+	out, err := h.run(q)
 	var body []byte
 	if err == nil {
-		body, err = encode(out)
+		body, err = q.protocol.encode(out, id)
 	}
-	defer secret.Wipe(body)
 	var e *kmsapi.Error
 	if err != nil {
-		e = apiError(h.log, target, err)
+		e = apiError(h.log, q.call.record.EventName, err)
 	}
-	if err := h.s.record(c, e); err != nil {
-		e = apiError(h.log, target, err)
+	if err := h.s.record(q.call, e); err != nil {
+		e = apiError(h.log, q.call.record.EventName, err)
 	}
+	status := http.StatusOK
 	if e != nil {
-		h.refuse(w, e)
-		return
-	}
-	h.reply(w, http.StatusOK, body)
-}
-
-// run performs the request, of which it makes c the record.
-func (h *handler) run(w http.ResponseWriter, r *http.Request, id string, c *call) (any, error) {
-	caller, ok := r.Context().Value(callerKey{}).(Caller)
-	if !ok {
-		return nil, errors.New("a request without a caller")
-	}
-	caller.RequestID, caller.UserAgent, caller.call = id, r.UserAgent(), c
-	c.madeBy(caller)
-	op, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), kmsapi.TargetPrefix)
-	if r.Method != http.MethodPost || !ok || len(r.Header.Values("X-Amz-Target")) != 1 {
-		return nil, &kmsapi.Error{Code: kmsapi.CodeUnknownOperation}
-	}
-	act, ok := h.actions[op]
-	if !ok {
-		return nil, &kmsapi.Error{Code: kmsapi.CodeUnsupportedOperation, Message: "This key service does not support the action."}
-	}
-	body, err := readBody(w, r)
-	if err != nil {
-		return nil, err
+		secret.Wipe(body)
+		status, body = q.protocol.encodeError(e, id)
 	}
 	defer secret.Wipe(body)
-	return act(r.Context(), h.s, caller, body)
-}
-
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	tooLarge := &kmsapi.Error{Code: kmsapi.CodeSerialization, Message: "The request is too large."}
-	if r.ContentLength > maxBody {
-		return nil, tooLarge
-	}
-	if r.ContentLength >= 0 {
-		body := make([]byte, r.ContentLength) // one buffer, which the caller wipes
-		if _, err := io.ReadFull(r.Body, body); err != nil {
-			return nil, &kmsapi.Error{Code: kmsapi.CodeSerialization, Message: "The request's body is shorter than its Content-Length."}
-		}
-		return body, nil
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		return nil, tooLarge
-	}
-	return body, nil
-}
-
-// taker is an output with a secret member.
-type taker interface{ TakePlaintext() []byte }
-
-// encode is json.Marshal, except that a plaintext goes only into the returned
-// slice: encoding/json would keep a copy in a pool.
-func encode(out any) ([]byte, error) {
-	if _, ok := out.(*kmsapi.Empty); ok {
-		return nil, nil
-	}
-	var plaintext []byte
-	if t, ok := out.(taker); ok {
-		plaintext = t.TakePlaintext()
-	}
-	defer secret.Wipe(plaintext)
-	rest, err := json.Marshal(out)
-	if err != nil || plaintext == nil {
-		return rest, err
-	}
-	const member = `{"Plaintext":"`
-	n := base64.StdEncoding.EncodedLen(len(plaintext))
-	body := make([]byte, len(member)+n, len(member)+n+2+len(rest))
-	copy(body, member)
-	base64.StdEncoding.Encode(body[len(member):], plaintext)
-	body = append(body, '"')
-	if len(rest) > len("{}") {
-		body = append(body, ',')
-	}
-	return append(body, rest[1:]...), nil
-}
-
-func (h *handler) refuse(w http.ResponseWriter, e *kmsapi.Error) {
-	body, err := json.Marshal(e)
-	if err != nil {
-		h.log.Error("encode an error", "error", err)
-	}
-	h.reply(w, e.HTTPStatus(), body)
-}
-
-func (h *handler) reply(w http.ResponseWriter, status int, body []byte) {
-	w.Header().Set("Content-Type", kmsapi.ContentType)
+	w.Header().Set("Content-Type", q.protocol.contentType())
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	if _, err := w.Write(body); err != nil {
 		h.log.Debug("reply", "error", err) // the peer has left
+	}
+}
+
+// protocol tells the protocols apart by headers that a signature covers.
+func (h *handler) protocol(r *http.Request) protocol {
+	if _, ok := r.Header["X-Amz-Target"]; !ok && isForm(r) {
+		return h.query
+	}
+	return h.json
+}
+
+// run performs the request, of which it makes q.call the record.
+func (h *handler) run(q *request) (any, error) {
+	body, err := readBody(q.Request, h.maxBody)
+	defer secret.Wipe(body)
+	q.body = body
+	op, opErr := q.protocol.operation(q.Request, body)
+	q.call.begin(op, originOf(q.Request))
+	q.call.record.EventSource = q.protocol.service() + ".amazonaws.com"
+	if err != nil {
+		return nil, err
+	}
+	// Who asks comes first: strangers learn nothing of what there is.
+	caller, err := h.identify(q)
+	if err != nil {
+		return nil, err
+	}
+	caller.RequestID, caller.UserAgent, caller.call = q.call.record.RequestID, q.UserAgent(), q.call
+	q.call.madeBy(caller)
+	if opErr != nil {
+		return nil, opErr
+	}
+	act, in, err := q.protocol.action(op, body)
+	if err != nil {
+		return nil, err
+	}
+	return act(q.Context(), h.s, caller, in)
+}
+
+// localCaller is who the kernel said is at the other end. Signatures are not looked at.
+func localCaller(q *request) (Caller, error) {
+	caller, ok := q.Context().Value(callerKey{}).(Caller)
+	if !ok {
+		return Caller{}, errors.New("a request without a caller")
+	}
+	return caller, nil
+}
+
+// firstRead is what a body gets before any of it has come: what a peer announces
+// costs it nothing.
+const firstRead = 16 << 10
+
+// readBody reads up to limit bytes. The caller wipes them; no others are left.
+func readBody(r *http.Request, limit int64) ([]byte, error) {
+	if r.ContentLength > limit {
+		return nil, serialization(string(strictjson.ErrTooLarge))
+	}
+	size := int64(firstRead)
+	if r.ContentLength >= 0 {
+		size = min(size, r.ContentLength)
+	}
+	body := make([]byte, 0, size+1) // room to see the end
+	for {
+		n, err := r.Body.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case int64(len(body)) > limit:
+			secret.Wipe(body)
+			return nil, serialization(string(strictjson.ErrTooLarge))
+		case errors.Is(err, io.EOF):
+			return body, nil
+		case err != nil:
+			secret.Wipe(body)
+			return nil, serialization("The request's body ends too soon.")
+		case len(body) == cap(body):
+			grown := make([]byte, len(body), 2*cap(body))
+			copy(grown, body)
+			secret.Wipe(body)
+			body = grown
+		}
 	}
 }

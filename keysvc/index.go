@@ -16,8 +16,7 @@ type index struct {
 	mu      sync.RWMutex // guards what follows
 	keys    map[string]*key
 	byBytes map[[16]byte]*key
-	aliases map[keyName]*alias
-	ofKey   map[string][]string // the names of a key's aliases, sorted; the lists are never modified
+	aliases map[string]*alias
 }
 
 func (x *index) setKey(k *key) {
@@ -34,27 +33,15 @@ func (x *index) setAlias(a *alias) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.aliases == nil {
-		x.aliases, x.ofKey = map[keyName]*alias{}, map[string][]string{}
+		x.aliases = map[string]*alias{}
 	}
-	x.unlistLocked(a.key())
-	x.aliases[a.key()] = a
-	names := append(slices.Clone(x.ofKey[a.TargetKeyID]), a.Name)
-	slices.Sort(names)
-	x.ofKey[a.TargetKeyID] = names
+	x.aliases[a.Name] = a
 }
 
-func (x *index) deleteAlias(n keyName) {
+func (x *index) deleteAlias(name string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.unlistLocked(n)
-	delete(x.aliases, n)
-}
-
-// unlistLocked takes an alias from the list of the key that it points at.
-func (x *index) unlistLocked(n keyName) {
-	if a := x.aliases[n]; a != nil {
-		x.ofKey[a.TargetKeyID] = slices.DeleteFunc(slices.Clone(x.ofKey[a.TargetKeyID]), func(name string) bool { return name == a.Name })
-	}
+	delete(x.aliases, name)
 }
 
 // deleteKey removes k and its aliases. Its material is left to the caller.
@@ -63,10 +50,7 @@ func (x *index) deleteKey(k *key) {
 	defer x.mu.Unlock()
 	delete(x.keys, k.record.ID)
 	delete(x.byBytes, k.bytes)
-	for _, name := range x.ofKey[k.record.ID] {
-		delete(x.aliases, keyName{k.record.Account, name})
-	}
-	delete(x.ofKey, k.record.ID)
+	maps.DeleteFunc(x.aliases, func(_ string, a *alias) bool { return a.TargetKeyID == k.record.ID })
 }
 
 // allKeys returns all keys, in no order.
@@ -89,52 +73,28 @@ func (x *index) keyOfBlob(id [16]byte) *key {
 	return x.byBytes[id]
 }
 
-func (x *index) alias(n keyName) *alias {
+func (x *index) alias(name string) *alias {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return x.aliases[n]
+	return x.aliases[name]
 }
 
-// keyIDs returns the ids of an account's keys, sorted.
-func (x *index) keyIDs(account string) []string {
+// keyIDs returns all ids, sorted.
+func (x *index) keyIDs() []string {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	var ids []string
-	for id, k := range x.keys {
-		if k.record.Account == account {
-			ids = append(ids, id)
+	return slices.Sorted(maps.Keys(x.keys))
+}
+
+// aliasList returns the aliases of keyID, or all for "", sorted by name.
+func (x *index) aliasList(keyID string) []*alias {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	list := make([]*alias, 0, len(x.aliases))
+	for _, name := range slices.Sorted(maps.Keys(x.aliases)) {
+		if a := x.aliases[name]; keyID == "" || a.TargetKeyID == keyID {
+			list = append(list, a)
 		}
-	}
-	slices.Sort(ids)
-	return ids
-}
-
-// aliasesOf returns the names of a key's aliases, sorted.
-func (x *index) aliasesOf(keyID string) []string {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	return x.ofKey[keyID]
-}
-
-// aliasList returns the aliases of an account, sorted by name: those of k, or
-// all without one.
-func (x *index) aliasList(account string, k *key) []*alias {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	var names []string
-	if k != nil {
-		names = x.ofKey[k.record.ID]
-	} else {
-		for n := range x.aliases {
-			if n.account == account {
-				names = append(names, n.name)
-			}
-		}
-		slices.Sort(names)
-	}
-	list := make([]*alias, len(names))
-	for i, name := range names {
-		list[i] = x.aliases[keyName{account, name}]
 	}
 	return list
 }
@@ -154,5 +114,5 @@ func (x *index) wipe() {
 			m.bytes.Free()
 		}
 	}
-	x.keys, x.byBytes, x.aliases, x.ofKey = nil, nil, nil, nil
+	x.keys, x.byBytes, x.aliases = nil, nil, nil
 }

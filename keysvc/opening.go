@@ -1,11 +1,8 @@
 package keysvc
 
 import (
-	"strconv"
-
 	"kmsfs.dev/kmsfs/internal/secret"
 	"kmsfs.dev/kmsfs/keysvc/internal/blob"
-	"kmsfs.dev/kmsfs/keysvc/internal/policy"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
 
@@ -30,17 +27,11 @@ type opened struct {
 // open authorizes o and unwraps its blob. The order of checks is AWS's:
 // resolve the key, authorize, the key's state, and the ciphertext last.
 func (s *Service) open(o opening, use func(opened) error) error {
-	a, err := s.openingAccess(o)
+	k, err := s.openingKey(o)
 	if err != nil {
 		return err
 	}
-	return s.openAs(a, o, use)
-}
-
-// openAs is open with the access that o is.
-func (s *Service) openAs(a access, o opening, use func(opened) error) error {
-	k := a.key
-	return s.perform(a, func(m materials) error {
+	return s.perform(access{caller: o.caller, action: o.action, key: k, context: o.context}, func(m materials) error {
 		if err := algorithmFits(o.algorithm, k); err != nil {
 			return err
 		}
@@ -59,39 +50,26 @@ func (s *Service) openAs(a access, o opening, use func(opened) error) error {
 	})
 }
 
-// openingAccess is to the key that the caller names, or else the one that the
-// blob does.
-func (s *Service) openingAccess(o opening) (access, error) {
-	a := access{caller: o.caller, action: o.action}
+// openingKey is the key that the caller names, or else the one that the blob
+// does.
+func (s *Service) openingKey(o opening) (*key, error) {
 	if o.keyID != "" {
-		var err error
-		if a, err = s.accessNamed(o.caller, o.action, o.keyID); err != nil {
-			return a, err
-		}
-	} else if err := s.blobNames(&a, o); err != nil {
-		return a, err
+		return s.resolve(o.keyID)
 	}
-	a.context = o.context
-	return a, nil
-}
-
-// blobNames sets the key of a to the one that o's blob is under.
-func (s *Service) blobNames(a *access, o opening) error {
 	if o.ignoreBlob {
-		return errorf(kmsapi.CodeValidation, "A key id is required when the ciphertext is ignored.")
+		return nil, errorf(kmsapi.CodeValidation, "A key id is required when the ciphertext is ignored.")
 	}
 	ref, err := blob.Parse(o.blob)
 	if err != nil {
-		return &kmsapi.Error{Code: kmsapi.CodeInvalidCiphertext}
+		return nil, &kmsapi.Error{Code: kmsapi.CodeInvalidCiphertext}
 	}
 	k := s.index.keyOfBlob(ref.KeyID)
 	if k == nil {
 		// Not NotFoundException: a changed byte in the blob's key id must look
 		// like a changed byte anywhere else in it.
-		return &kmsapi.Error{Code: kmsapi.CodeInvalidCiphertext}
+		return nil, &kmsapi.Error{Code: kmsapi.CodeInvalidCiphertext}
 	}
-	a.key, a.byBlob = k, true
-	return nil
+	return k, nil
 }
 
 // blobIsUnder tells a blob of another key (IncorrectKeyException) from what is
@@ -123,20 +101,13 @@ type sealing struct {
 
 // reEncrypt fills in out with the blob of o wrapped anew.
 func (s *Service) reEncrypt(o opening, to sealing, out *kmsapi.ReEncryptOutput) error {
-	dst, err := s.accessNamed(o.caller, reEncryptTo, to.keyID)
+	dst, err := s.resolve(to.keyID)
 	if err != nil {
 		return err
 	}
-	src, err := s.openingAccess(o)
-	if err != nil {
-		return err
-	}
-	same := strconv.FormatBool(src.key.record.ID == dst.key.record.ID)
-	src.conditions = func(c *policy.Context) { c.Set("kms:ReEncryptOnSameKey", same) }
-	dst.context, dst.conditions = to.context, src.conditions
-	return s.openAs(src, o, func(p opened) error {
-		return s.perform(dst, func(m materials) error {
-			if err := algorithmFits(to.algorithm, dst.key); err != nil {
+	return s.open(o, func(p opened) error {
+		return s.perform(access{caller: o.caller, action: reEncryptTo, key: dst, context: to.context}, func(m materials) error {
+			if err := algorithmFits(to.algorithm, dst); err != nil {
 				return err
 			}
 			if to.dryRun {
@@ -147,7 +118,7 @@ func (s *Service) reEncrypt(o opening, to sealing, out *kmsapi.ReEncryptOutput) 
 				return err
 			}
 			out.CiphertextBlob = sealed
-			out.KeyID, out.DestinationKeyMaterialID = dst.key.arn, m.current().id
+			out.KeyID, out.DestinationKeyMaterialID = dst.arn, m.current().id
 			out.SourceKeyID, out.SourceKeyMaterialID = p.key.arn, p.material.id
 			return nil
 		})

@@ -32,6 +32,9 @@ type Server struct {
 	opts    ServerOptions
 	log     *slog.Logger
 	started time.Time
+	remote  []*RemoteListener // while it serves
+
+	throttle throttle
 
 	mu    sync.Mutex // guards what follows
 	conns map[*conn]struct{}
@@ -52,15 +55,53 @@ func NewServer(svc *Service, o ServerOptions) *Server {
 	return s
 }
 
-// Serve answers connections to l, which it closes, until ctx is done or the
-// server has been idle for long enough; then it returns nil.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+// Serve answers connections to l, a unix socket, and to the remote listeners. It closes
+// them, when ctx is done or the server has been idle for long enough; then it
+// returns nil.
+func (s *Server) Serve(ctx context.Context, l net.Listener, remote ...*RemoteListener) error {
+	s.remote = remote
+	failed := make(chan error, 1+len(remote))
+	servers := []*http.Server{s.localServer()}
+	go func() { failed <- servers[0].Serve(&listener{l, s}) }()
+	for _, r := range remote {
+		h := s.remoteServer(r)
+		servers = append(servers, h)
+		go func() { failed <- h.Serve(r.accepting(s)) }()
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case <-s.done:
+		s.log.Info("nobody is connected, leaving", "idle", s.opts.IdleTimeout)
+	case err = <-failed:
+	}
+	s.stop()
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, h := range servers {
+		wg.Go(func() {
+			if err := h.Shutdown(grace); err != nil {
+				h.Close()
+			}
+		})
+	}
+	wg.Wait()
+	s.closeAll() // upgraded connections are not http.Server's any more
+	if err != nil && !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the key service: %w", err)
+	}
+	return nil
+}
+
+// localServer answers the processes of this machine.
+func (s *Server) localServer() *http.Server {
 	mux := http.NewServeMux()
-	mux.Handle("/", &handler{s: s.svc, log: s.log, actions: actions()})
+	mux.Handle("/", &handler{s: s.svc, log: s.log, identify: localCaller, maxBody: maxLocalBody, json: jsonProtocol{actions()}, query: queryProtocol{stsActions()}})
 	mux.HandleFunc("GET "+kmsapi.StatusPath, s.status)
 	mux.HandleFunc("GET "+kmsapi.BatchPath, s.batch)
 	mux.HandleFunc(kmsapi.AdvancePath, s.advance)
-	h := &http.Server{
+	return &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second, // of one request, body included
@@ -72,29 +113,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			return context.WithValue(ctx, callerKey{}, c.(*conn).caller)
 		},
 	}
-	failed := make(chan error, 1)
-	go func() { failed <- h.Serve(&listener{l, s}) }()
-	var err error
-	select {
-	case <-ctx.Done():
-	case <-s.done:
-		s.log.Info("nobody is connected, leaving", "idle", s.opts.IdleTimeout)
-	case err = <-failed:
-	}
-	s.stop()
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-	defer cancel()
-	if err := h.Shutdown(grace); err != nil {
-		h.Close()
-	}
-	s.closeAll() // upgraded connections are not http.Server's any more
-	if err != nil && !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve the key service: %w", err)
-	}
-	return nil
 }
 
-// callerKey is the context key of a connection's Caller.
+// callerKey is the context key of a local connection's Caller.
 type callerKey struct{}
 
 // listener identifies each peer before a byte is read from it.
@@ -122,12 +143,13 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// conn is a connection whose peer is known.
+// conn is a connection that the server counts.
 type conn struct {
 	net.Conn
-	caller Caller
 	s      *Server
 	once   sync.Once
+	caller Caller  // of a local one
+	remote *remote // what is known of a remote one
 }
 
 func (c *conn) Close() error {
@@ -153,12 +175,15 @@ func (s *Server) admit(c net.Conn, caller Caller) *conn {
 	if s.over || s.crowdedLocked(caller.Peer.UID) {
 		return nil
 	}
-	wrapped := &conn{Conn: c, caller: caller, s: s}
-	s.conns[wrapped] = struct{}{}
+	return s.countLocked(&conn{Conn: c, caller: caller, s: s})
+}
+
+func (s *Server) countLocked(c *conn) *conn {
+	s.conns[c] = struct{}{}
 	if s.idle != nil {
 		s.idle.Stop()
 	}
-	return wrapped
+	return c
 }
 
 func (s *Server) crowdedLocked(uid uint32) bool {
@@ -167,7 +192,7 @@ func (s *Server) crowdedLocked(uid uint32) bool {
 	}
 	n := 0
 	for c := range s.conns {
-		if c.caller.Peer.UID == uid {
+		if c.remote == nil && c.caller.Peer.UID == uid {
 			n++
 		}
 	}
@@ -234,6 +259,9 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		st.SimulatedTime, st.ClockAhead = epochSeconds(s.svc.now()), time.Duration(s.svc.ahead.Load()).Seconds()
 	}
 	st.Keys, st.Aliases = s.svc.index.counts()
+	for _, r := range s.remote {
+		st.Listeners = append(st.Listeners, r.describe())
+	}
 	s.mu.Lock()
 	st.Clients = len(s.conns)
 	s.mu.Unlock()
@@ -252,6 +280,7 @@ func (s *Server) advance(w http.ResponseWriter, r *http.Request) {
 	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(advanceTime)); err != nil {
 		s.log.Debug("advance", "error", err)
 	}
-	h := handler{s: s.svc, log: s.log, actions: map[string]action{kmsapi.OpAdvanceClock: as((*Service).Advance)}}
+	h := handler{s: s.svc, log: s.log, identify: localCaller, maxBody: maxLocalBody,
+		json: jsonProtocol{map[string]action{kmsapi.OpAdvanceClock: as((*Service).Advance)}}}
 	h.ServeHTTP(w, r)
 }

@@ -19,6 +19,7 @@ import (
 	"kmsfs.dev/kmsfs/keysvc/internal/audit"
 	"kmsfs.dev/kmsfs/keysvc/internal/identity"
 	"kmsfs.dev/kmsfs/keysvc/internal/seal"
+	"kmsfs.dev/kmsfs/keysvc/internal/sigv4"
 	"kmsfs.dev/kmsfs/keysvc/internal/store"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
@@ -91,6 +92,8 @@ type Service struct {
 	owed   []*audit.Record
 	owes   atomic.Bool // there may be something owed
 
+	signingKeys *sigv4.Cache // of access keys that signed lately
+
 	// changing serializes actions that change records, from the check of what
 	// is there to the commit.
 	changing sync.Mutex
@@ -117,7 +120,7 @@ const lockPatience = 5 * time.Second
 
 // Open starts a service on its directory, or makes a new one there.
 func Open(o Options) (_ *Service, err error) {
-	s := &Service{owner: uint32(os.Geteuid()), clock: o.Clock, log: o.Log, lookAgain: lookAgain,
+	s := &Service{owner: uint32(os.Geteuid()), clock: o.Clock, log: o.Log, lookAgain: lookAgain, signingKeys: sigv4.NewCache(maxSigningKeys),
 		rescheduled: make(chan struct{}, 1), used: make(chan struct{}, 1), stopLifecycle: make(chan struct{})}
 	if o.OwnerUID != nil {
 		s.owner = *o.OwnerUID
@@ -207,6 +210,7 @@ func (s *Service) Close() error {
 	}
 	secret.Wipe(s.signer)
 	s.index.wipe()
+	s.signingKeys.Close()
 	if s.badger != nil {
 		errs = append(errs, s.badger.Close())
 	}

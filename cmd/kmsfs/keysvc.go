@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -19,11 +18,11 @@ func keysvcCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "keysvc",
 		Usage: "run the key service, or see how it is",
-		Description: `The key service holds KMS keys and answers the AWS KMS API on a unix socket. One
-service belongs to one state directory. Commands and mounts start it when none
-answers, as gpg-agent is started; it leaves when nobody has been connected for a
-minute.`,
-		Subcommands: []*cli.Command{serveCommand(), statusCommand(), advanceCommand()},
+		Description: `The key service holds KMS keys and answers the AWS KMS API on a unix socket, and on the
+network when it is told to. One service belongs to one state directory. Commands and
+mounts start it when none answers, as gpg-agent is started; it leaves when nobody has
+been connected for a minute.`,
+		Subcommands: []*cli.Command{serveCommand(), statusCommand(), certificateCommand(), advanceCommand()},
 	}
 }
 
@@ -50,20 +49,36 @@ Examples:
    kmsfs keysvc serve --passphrase
    kmsfs --state-dir /tmp/try keysvc serve --idle-timeout 10m
    kmsfs --state-dir /tmp/rehearse keysvc serve --simulated-clock
+   kmsfs keysvc serve --listen 127.0.0.1:4599
+   kmsfs keysvc serve --listen :4599 --tls-cert /etc/kmsfs/tls.pem --tls-key /etc/kmsfs/tls.key
+
+With --listen it also answers the network, with TLS: the AWS KMS API, and of STS
+GetCallerIdentity. There requests are signed (Signature Version 4) with an access key
+of "kmsfs user access-key create". Without --tls-cert the service makes a certificate
+and keeps it; "kmsfs keysvc certificate" prints it for clients to trust:
+
+   kmsfs keysvc certificate > kmsfs.pem
+   export AWS_CA_BUNDLE=$PWD/kmsfs.pem
+   aws kms list-keys --endpoint-url https://127.0.0.1:4599 --region us-east-1
+
+--insecure-http leaves TLS out. It is refused for addresses that other machines reach.
 
 With --simulated-clock, for rehearsals, "kmsfs keysvc advance" moves the clock that the
 dates of keys are read from: creation, deletion, rotation. All else stays real: the
 log, and when a key was last used. A state directory that was made with the flag
 is simulated for ever and refused without it; one that was made without refuses it.
 
-The AWS command line and SDKs reach it through anything that forwards HTTP to the
-socket; signatures are not checked there, the peer's uid is the identity.`,
+On the unix socket the peer's uid is the identity, and signatures are not checked.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "socket", Usage: "listen on `PATH` (default: /run/kmsfs/keysvc.sock for root, else $XDG_RUNTIME_DIR/kmsfs/keysvc.sock; with --state-dir, DIR/keysvc.sock)"},
 			&cli.StringFlag{Name: "root-key-file", Usage: "unlock the root key with `FILE`; the first start creates it"},
 			&cli.BoolFlag{Name: "passphrase", Usage: "protect a new root key by a passphrase"},
 			&cli.StringFlag{Name: "passphrase-file", Usage: "read the passphrase from `FILE` (implies --passphrase)"},
 			&cli.DurationFlag{Name: "idle-timeout", Usage: "leave when nobody was connected for `TIME`", DefaultText: "never; 1m when a client started it"},
+			&cli.StringFlag{Name: "listen", Usage: "answer the network at `HOST:PORT`, too; without a host, at every address of the machine"},
+			&cli.StringFlag{Name: "tls-cert", Usage: "show the certificate in `FILE` (PEM), with what leads to its authority"},
+			&cli.StringFlag{Name: "tls-key", Usage: "the key of the certificate is in `FILE` (PEM)"},
+			&cli.BoolFlag{Name: "insecure-http", Usage: "listen without TLS, on a loopback address"},
 			&cli.BoolFlag{Name: "simulated-clock", Usage: "make keys that live on a clock which can be advanced"},
 			&cli.BoolFlag{Name: "auto", Usage: "started by a client: never ask, leave when idle", Hidden: true},
 		},
@@ -76,6 +91,9 @@ const autoIdle = time.Minute
 
 func serve(c *cli.Context) error {
 	if _, err := arguments(c); err != nil {
+		return err
+	}
+	if err := checkRemote(c); err != nil {
 		return err
 	}
 	// Before any key is read.
@@ -107,13 +125,20 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return errors.Join(err, svc.Close())
 	}
+	remote, err := listenRemote(c, svc)
+	if err != nil {
+		return errors.Join(err, l.Close(), svc.Close())
+	}
 	idle := c.Duration("idle-timeout")
 	if c.Bool("auto") && !c.IsSet("idle-timeout") {
 		idle = autoIdle
 	}
 	srv := keysvc.NewServer(svc, keysvc.ServerOptions{IdleTimeout: idle, Version: version, StateDir: state, Log: log})
 	log.Info("serving", "socket", l.Addr(), "state", state)
-	err = srv.Serve(c.Context, l)
+	for _, r := range remote {
+		log.Info("answering the network", "endpoint", r.URL())
+	}
+	err = srv.Serve(c.Context, l, remote...)
 	return errors.Join(err, svc.Close())
 }
 
@@ -163,59 +188,6 @@ func serviceOptions(c *cli.Context, state string, log *slog.Logger) (keysvc.Opti
 		o.Passphrase = func(confirm bool) ([]byte, error) { return promptPassphrase(in, c.App.ErrWriter, confirm) }
 	}
 	return o, nil
-}
-
-func statusCommand() *cli.Command {
-	return &cli.Command{
-		Name:  "status",
-		Usage: "show whether the key service runs",
-		Description: `Exits with 0 when the service answers and with 1 when it does not; it is not
-started.
-
-Example:
-   kmsfs keysvc status --json`,
-		Flags:  []cli.Flag{jsonFlag()},
-		Action: status,
-	}
-}
-
-func status(c *cli.Context) error {
-	if _, err := arguments(c); err != nil {
-		return err
-	}
-	client, err := kmsclient.Connect(c.Context, kmsclient.Options{StateDir: stateDir(c)})
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	st, err := client.Status(c.Context)
-	if err != nil {
-		return err
-	}
-	if wantsJSON(c) {
-		return printJSON(c, st)
-	}
-	leaves := "never"
-	if st.Auto {
-		leaves = (time.Duration(st.IdleAfter * float64(time.Second))).String() + " after the last client"
-	}
-	lines := [][2]string{
-		{"Socket", client.Socket()},
-		{"State directory", st.StateDir},
-		{"Process", strconv.Itoa(st.PID)},
-		{"Version", st.Version},
-		{"Running since", moment(st.StartedAt)},
-		{"Leaves", leaves},
-		{"Clients", strconv.Itoa(st.Clients)},
-		{"Keys", strconv.Itoa(st.Keys)},
-		{"Aliases", strconv.Itoa(st.Aliases)},
-		{"You are", st.Principal},
-	}
-	if st.SimulatedTime != 0 {
-		ahead := time.Duration(st.ClockAhead * float64(time.Second))
-		lines = append(lines, [2]string{"Simulated time", fmt.Sprintf("%s (%s ahead)", moment(st.SimulatedTime), span(ahead))})
-	}
-	return facts(c, lines...)
 }
 
 // jsonFlag lets --json stand after the command as well.

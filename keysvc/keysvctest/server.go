@@ -24,6 +24,8 @@ type Server struct {
 	Socket   string
 	// Service is behind the socket. Restart replaces it.
 	Service *keysvc.Service
+	// Remote is where the network reaches it, with WithRemote.
+	Remote *keysvc.RemoteListener
 
 	t    testing.TB
 	opts options
@@ -33,6 +35,8 @@ type Server struct {
 type options struct {
 	service keysvc.Options
 	server  keysvc.ServerOptions
+	remote  *keysvc.RemoteOptions
+	wrap    func(net.Listener) net.Listener
 }
 
 // Option changes how a Server is made.
@@ -61,6 +65,16 @@ func WithLog(log *slog.Logger) Option {
 // WithIdleTimeout lets the service leave when idle.
 func WithIdleTimeout(d time.Duration) Option {
 	return func(o *options) { o.server.IdleTimeout = d }
+}
+
+// WithRemote listens on the network too.
+func WithRemote(o keysvc.RemoteOptions) Option {
+	return func(opts *options) { opts.remote = &o }
+}
+
+// WithNetwork puts something between the network and the service.
+func WithNetwork(wrap func(net.Listener) net.Listener) Option {
+	return func(o *options) { o.wrap = wrap }
 }
 
 // NewServer starts a service that ends with the test.
@@ -112,11 +126,21 @@ func (s *Server) start() {
 		s.t.Fatal(err)
 	}
 	s.Service = svc
+	var remote []*keysvc.RemoteListener
+	if s.opts.remote != nil {
+		if s.Remote, err = svc.ListenRemote(*s.opts.remote); err != nil {
+			s.t.Fatal(err)
+		}
+		if s.opts.wrap != nil {
+			s.Remote.Listener = s.opts.wrap(s.Remote.Listener)
+		}
+		remote = append(remote, s.Remote)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := keysvc.NewServer(svc, s.opts.server).Serve(ctx, l); err != nil {
+		if err := keysvc.NewServer(svc, s.opts.server).Serve(ctx, l, remote...); err != nil {
 			s.t.Error(err)
 		}
 		if err := svc.Close(); err != nil {

@@ -54,9 +54,21 @@ type Status struct {
 	IdleAfter float64 `json:",omitempty"` // seconds, when Auto
 	Principal string  // who the service takes the asking process for
 
+	Listeners []Listener `json:",omitempty"` // for the network
+
 	// SimulatedTime is what a simulated clock shows, in seconds since the
 	// epoch; 0 when the clock is real. ClockAhead is by how many seconds it has
 	// been advanced.
 	SimulatedTime float64 `json:",omitempty"`
 	ClockAhead    float64 `json:",omitempty"`
+}
+
+// Listener is where callers from the network reach a service.
+type Listener struct {
+	URL string
+	// Certificate is what it shows, in PEM; "" on plain HTTP. Of a certificate that
+	// the service made for itself this is what clients must trust.
+	Certificate string `json:",omitempty"`
+	// Fingerprint is the SHA-256 of the certificate, in hexadecimal.
+	Fingerprint string `json:",omitempty"`
 }

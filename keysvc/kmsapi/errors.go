@@ -26,6 +26,7 @@ const (
 	CodeNotFound             = "NotFoundException"
 	CodeSerialization        = "SerializationException"
 	CodeTag                  = "TagException"
+	CodeThrottling           = "ThrottlingException"
 	CodeUnknownOperation     = "UnknownOperationException"
 	CodeUnsupportedOperation = "UnsupportedOperationException"
 	CodeValidation           = "ValidationException"

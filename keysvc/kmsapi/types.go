@@ -14,7 +14,6 @@ const (
 	UsageEncryptDecrypt  = "ENCRYPT_DECRYPT"
 	OriginAWSKMS         = "AWS_KMS"
 	ManagerCustomer      = "CUSTOMER"
-	ManagerAWS           = "AWS"
 
 	DataKeyAES128 = "AES_128"
 	DataKeyAES256 = "AES_256"
