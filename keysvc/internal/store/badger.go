@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -15,11 +13,16 @@ import (
 
 // Badger is the embedded store: one directory, one process.
 type Badger struct {
-	db      *badger.DB
-	log     *slog.Logger
-	updates atomic.Uint64
+	db  *badger.DB
+	log *slog.Logger
 
-	compacting sync.Mutex // held by the one that compacts
+	// committing makes updates one after the other, as the service's are anyway:
+	// nothing conflicts, and watchers see commits in their order. It guards
+	// what follows.
+	committing sync.Mutex
+	updates    uint64
+	watchers   map[*watcher]struct{}
+	closed     bool
 }
 
 var _ Store = (*Badger)(nil)
@@ -46,13 +49,26 @@ func OpenBadger(dir string, log *slog.Logger) (*Badger, error) {
 		WithMetricsEnabled(false).
 		WithVerifyValueChecksum(true).
 		WithLogger(badgerLog{log})
-	db, err := badger.Open(opts)
+	db, err := openChecked(opts)
 	if err != nil {
 		return nil, fmt.Errorf("open the key store in %s: %w", dir, err)
 	}
-	b := &Badger{db: db, log: log}
+	b := &Badger{db: db, log: log, watchers: map[*watcher]struct{}{}}
 	b.compact()
 	return b, nil
+}
+
+// openChecked is badger.Open, which panics over some damaged files.
+func openChecked(opts badger.Options) (_ *badger.DB, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("its files are damaged: %v", r)
+		}
+	}()
+	if err := checkTables(opts.Dir); err != nil {
+		return nil, err
+	}
+	return badger.Open(opts)
 }
 
 const (
@@ -63,13 +79,6 @@ const (
 	// fewer than fit into one table.
 	compactEvery = 256
 )
-
-// compactOnce is compact for callers of Update, of which many may run at once.
-func (b *Badger) compactOnce() {
-	b.compacting.Lock()
-	defer b.compacting.Unlock()
-	b.compact()
-}
 
 // compact merges tables when there are many. It stands in for Badger's own
 // compactors, which would keep an idle machine awake.
@@ -84,33 +93,58 @@ func (b *Badger) compact() {
 }
 
 func (b *Badger) View(fn func(Tx) error) error {
-	return b.db.View(func(t *badger.Txn) error { return fn(badgerTx{t}) })
+	return b.db.View(func(t *badger.Txn) error { return fn(badgerTx{t: t}) })
 }
 
 func (b *Badger) Update(fn func(Tx) error) error {
-	// Conflicts are rare (the service writes under one lock) and end: each
-	// means that some other transaction was committed.
-	for range 100 {
-		err := b.db.Update(func(t *badger.Txn) error { return fn(badgerTx{t}) })
-		if !errors.Is(err, badger.ErrConflict) {
-			if b.updates.Add(1)%compactEvery == 0 {
-				b.compactOnce()
-			}
-			return err
-		}
-		time.Sleep(time.Millisecond)
+	b.committing.Lock()
+	defer b.committing.Unlock()
+	x := badgerTx{}
+	if len(b.watchers) > 0 {
+		x.changes = map[string]Change{}
 	}
-	return fmt.Errorf("store: %w", badger.ErrConflict)
+	err := b.db.Update(func(t *badger.Txn) error {
+		x.t = t
+		return fn(x)
+	})
+	if errors.Is(err, badger.ErrTxnTooBig) {
+		return ErrTooLarge
+	}
+	if err != nil {
+		return err
+	}
+	for w := range b.watchers {
+		w.tell(x.changes)
+	}
+	if b.updates++; b.updates%compactEvery == 0 {
+		b.compact()
+	}
+	return nil
 }
 
 func (b *Badger) Close() error {
+	b.committing.Lock()
+	defer b.committing.Unlock()
+	b.closed = true
+	for w := range b.watchers {
+		w.end()
+	}
 	if err := b.db.Close(); err != nil {
 		return fmt.Errorf("close the key store: %w", err)
 	}
 	return nil
 }
 
-type badgerTx struct{ t *badger.Txn }
+type badgerTx struct {
+	t       *badger.Txn
+	changes map[string]Change // for watchers; nil when there are none
+}
+
+func (x badgerTx) note(c Change) {
+	if x.changes != nil {
+		x.changes[c.Name] = c
+	}
+}
 
 func (x badgerTx) Get(name string) ([]byte, error) {
 	item, err := x.t.Get([]byte(name))
@@ -127,6 +161,7 @@ func (x badgerTx) Set(name string, value []byte) error {
 	if err := x.t.Set([]byte(name), value); err != nil {
 		return fmt.Errorf("write record %s: %w", name, err)
 	}
+	x.note(Change{Name: name, Value: value})
 	return nil
 }
 
@@ -134,6 +169,7 @@ func (x badgerTx) Delete(name string) error {
 	if err := x.t.Delete([]byte(name)); err != nil {
 		return fmt.Errorf("delete record %s: %w", name, err)
 	}
+	x.note(Change{Name: name, Deleted: true})
 	return nil
 }
 

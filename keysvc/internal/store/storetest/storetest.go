@@ -16,6 +16,42 @@ import (
 // Run tests the store that open makes. open is called again, after Close, to
 // see what survived.
 func Run(t *testing.T, open func(t *testing.T) store.Store) {
+	t.Run("Records", func(t *testing.T) { testRecords(t, open) })
+	t.Run("Size", func(t *testing.T) { testSize(t, open(t)) })
+	t.Run("Watch", func(t *testing.T) { testWatch(t, open(t)) })
+}
+
+// testSize: a transaction is large enough, or nothing happens.
+func testSize(t *testing.T, s store.Store) {
+	fill := func(prefix string, n int) error {
+		return s.Update(func(x store.Tx) error {
+			for i := range n {
+				if err := x.Set(fmt.Sprint(prefix, i), make([]byte, 1024)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := fill("size/fits/", 256); err != nil {
+		t.Errorf("256 records of a kilobyte: %v", err)
+	}
+	if err := fill("size/huge/", 1<<17); err != nil && !errors.Is(err, store.ErrTooLarge) {
+		t.Errorf("%d records of a kilobyte: %v", 1<<17, err)
+	} else if err != nil {
+		err := s.View(func(x store.Tx) error {
+			return x.Scan("size/huge/", func(name string, _ []byte) error { return errors.New(name) })
+		})
+		if err != nil {
+			t.Errorf("a transaction that was refused left %v", err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func testRecords(t *testing.T, open func(t *testing.T) store.Store) {
 	s := open(t)
 	set := func(name, value string) {
 		t.Helper()
