@@ -64,6 +64,9 @@ type Options struct {
 	// AcceptAuditLoss opens a service whose audit log was cut off, put back or
 	// removed, and records that.
 	AcceptAuditLoss bool
+	// AcceptChanged starts on a store that lost records or was put back to an older
+	// state, with what is there: see docs/threat-model.md.
+	AcceptChanged bool
 	// Log is slog.Default() if nil.
 	Log *slog.Logger
 }
@@ -81,7 +84,8 @@ type Service struct {
 	lock    *os.File // flock on the directory: one service per state
 	badger  *store.Badger
 	records *seal.Records
-	db      store.Sealed
+	mark    *seal.Watermark
+	db      *store.Sealed
 
 	index      index
 	identities *identity.Directory
@@ -163,11 +167,12 @@ func Open(o Options) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.records = seal.NewRecords(root)
-	if s.badger, err = store.OpenBadger(dbDir, s.log); err != nil {
+	if s.records, err = seal.NewRecords(root); err != nil {
 		return nil, err
 	}
-	s.db = store.Sealed{Store: s.badger, Sealer: s.records}
+	if err := s.openStore(dbDir, o); err != nil {
+		return nil, err
+	}
 	if err := s.openClock(o.SimulatedClock); err != nil {
 		return nil, err
 	}
@@ -187,6 +192,26 @@ func Open(o Options) (_ *Service, err error) {
 	s.lifecycleDone = make(chan struct{})
 	go s.lifecycle()
 	return s, nil
+}
+
+// openStore opens the records, and refuses a store that does not hold what was
+// last written to it.
+func (s *Service) openStore(dbDir string, o Options) (err error) {
+	if s.badger, err = store.OpenBadger(dbDir, s.log); err != nil {
+		return fmt.Errorf("%w: if its files are damaged, restore all of %s from one backup", err, o.Dir)
+	}
+	s.mark = seal.NewWatermark(filepath.Join(o.Dir, "watermark"), s.records)
+	s.db, err = store.OpenSealed(store.SealedOptions{
+		Store: s.badger, Sealer: s.records, Mark: s.mark, AcceptChanged: o.AcceptChanged, Log: s.log})
+	var c *store.ChangedError
+	if !errors.As(err, &c) {
+		return err
+	}
+	what := fmt.Sprintf("%s was changed or restored in part: %s. Restore all of it from one backup", o.Dir, c.What)
+	if c.Acceptable {
+		what += ", or, to go on with what is left, start once with `kmsfs keysvc serve --accept-changed-store`"
+	}
+	return errors.New(what)
 }
 
 // Close waits for running actions, wipes all key material and closes the store.
@@ -213,6 +238,9 @@ func (s *Service) Close() error {
 	s.signingKeys.Close()
 	if s.badger != nil {
 		errs = append(errs, s.badger.Close())
+	}
+	if s.mark != nil {
+		errs = append(errs, s.mark.Close())
 	}
 	if s.records != nil {
 		s.records.Close()

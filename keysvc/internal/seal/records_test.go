@@ -16,7 +16,10 @@ func newRecords(t testing.TB) *Records {
 		t.Fatal(err)
 	}
 	rand.Read(root.Bytes())
-	r := NewRecords(root)
+	r, err := NewRecords(root)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(r.Close)
 	return r
 }
@@ -57,7 +60,10 @@ func FuzzOpenRecord(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	r := NewRecords(root)
+	r, err := NewRecords(root)
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Cleanup(r.Close)
 	sealed, err := r.Seal("key/a", []byte("value"))
 	if err != nil {

@@ -106,7 +106,7 @@ func (w wrapped) unlock(path string, o Options) (*secret.Buffer, error) {
 	got, err := openUnder(root.Bytes()[:0], kek.Bytes(), ad, w.Wrapped)
 	if err != nil || len(got) != KeyLen {
 		root.Free()
-		return nil, fmt.Errorf("%s does not unlock %s: it is the wrong one, or the file was changed", source, path)
+		return nil, fmt.Errorf("%s does not unlock %s: use the right one, or restore the file from a backup if it was changed", source, path)
 	}
 	return root, nil
 }
