@@ -12,6 +12,7 @@ import (
 	"kmsfs.dev/kmsfs/internal/secret"
 	"kmsfs.dev/kmsfs/keysvc/internal/audit"
 	"kmsfs.dev/kmsfs/keysvc/internal/store"
+	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
 
 // The audit log's records in the store. The log lies elsewhere, where more
@@ -29,9 +30,9 @@ type auditHead struct {
 
 // openAudit opens the log, whose key it makes at the first start.
 func (s *Service) openAudit(o Options) error {
-	dir := o.AuditDir
-	if dir == "" {
-		dir = filepath.Join(filepath.Dir(o.Dir), "audit")
+	s.auditDir = o.AuditDir
+	if s.auditDir == "" {
+		s.auditDir = filepath.Join(filepath.Dir(o.Dir), "audit")
 	}
 	seed := make([]byte, ed25519.SeedSize)
 	defer secret.Wipe(seed)
@@ -41,7 +42,7 @@ func (s *Service) openAudit(o Options) error {
 	}
 	s.signer = ed25519.NewKeyFromSeed(seed)
 	s.audit, err = audit.Open(audit.Options{
-		Dir: dir, Signer: s.signer, ExpectedHead: head, AcceptLoss: o.AcceptAuditLoss, OnCheckpoint: s.storeAuditHead,
+		Dir: s.auditDir, Signer: s.signer, ExpectedHead: head, AcceptLoss: o.AcceptAuditLoss, OnCheckpoint: s.storeAuditHead,
 		Region: Region, Account: Account, Clock: s.clock, Log: s.log,
 	})
 	if errors.Is(err, audit.ErrHead) {
@@ -103,6 +104,12 @@ func (s *Service) storeAuditHead(h audit.Head) {
 	if err != nil {
 		s.log.Error("store the audit log's last checkpoint", "error", err)
 	}
+}
+
+// auditStatus tells what a copy of the log can be held against.
+func (s *Service) auditStatus() kmsapi.AuditStatus {
+	h := s.audit.Head()
+	return kmsapi.AuditStatus{Dir: s.auditDir, KeyID: s.audit.KeyID().String(), Sequence: h.Sequence, Hash: h.Hash.String()}
 }
 
 // Changes that were made but could not be recorded are owed to the log. No call

@@ -71,7 +71,7 @@ func TestEveryCallIsRecorded(t *testing.T) {
 		readOnly   bool
 		resources  int
 	}{
-		{"CreateKey", "", false, 0},
+		{"CreateKey", "", false, 1},
 		{"GenerateDataKey", "AccessDeniedException", true, 1},
 		{"GenerateDataKey", "", true, 1},
 		{"Decrypt", "InvalidCiphertextException", true, 0},

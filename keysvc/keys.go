@@ -122,6 +122,7 @@ func (s *Service) makeKey(caller Caller, in *kmsapi.CreateKeyInput) (_ *key, err
 		return nil, err
 	}
 	s.index.setKey(k)
+	caller.call.uses(&access{key: k})
 	s.log.Info("created a key", "key", k.arn, "principal", caller.ARN)
 	return k, nil
 }

@@ -258,6 +258,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	if s.svc.simulated {
 		st.SimulatedTime, st.ClockAhead = epochSeconds(s.svc.now()), time.Duration(s.svc.ahead.Load()).Seconds()
 	}
+	st.Audit = s.svc.auditStatus()
 	st.Keys, st.Aliases = s.svc.index.counts()
 	for _, r := range s.remote {
 		st.Listeners = append(st.Listeners, r.describe())

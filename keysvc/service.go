@@ -90,11 +90,12 @@ type Service struct {
 	index      index
 	identities *identity.Directory
 
-	audit  *audit.Log // nil before it is open
-	signer ed25519.PrivateKey
-	owing  sync.Mutex // guards owed
-	owed   []*audit.Record
-	owes   atomic.Bool // there may be something owed
+	auditDir string
+	audit    *audit.Log // nil before it is open
+	signer   ed25519.PrivateKey
+	owing    sync.Mutex // guards owed
+	owed     []*audit.Record
+	owes     atomic.Bool // there may be something owed
 
 	signingKeys *sigv4.Cache // of access keys that signed lately
 

@@ -13,5 +13,6 @@ func commands() []*cli.Command {
 		keysvcCommand(),
 		keyCommand(),
 		aliasCommand(),
+		auditCommand(),
 	}
 }

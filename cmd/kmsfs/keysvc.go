@@ -81,6 +81,7 @@ On the unix socket the peer's uid is the identity, and signatures are not checke
 			&cli.BoolFlag{Name: "insecure-http", Usage: "listen without TLS, on a loopback address"},
 			&cli.BoolFlag{Name: "simulated-clock", Usage: "make keys that live on a clock which can be advanced"},
 			&cli.BoolFlag{Name: "accept-changed-store", Usage: "go on with what is left of a store that was restored in part"},
+			&cli.BoolFlag{Name: "accept-audit-loss", Usage: "start although the end of the audit log is missing, and record that"},
 			&cli.BoolFlag{Name: "auto", Usage: "started by a client: never ask, leave when idle", Hidden: true},
 		},
 		Action: serve,
@@ -164,7 +165,7 @@ func listen(c *cli.Context) (*keysvc.Listener, error) {
 // serviceOptions says how the root key is unlocked.
 func serviceOptions(c *cli.Context, state string, log *slog.Logger) (keysvc.Options, error) {
 	o := keysvc.Options{Dir: filepath.Join(state, "keysvc"), RootKeyFile: c.String("root-key-file"), SimulatedClock: c.Bool("simulated-clock"),
-		AcceptChanged: c.Bool("accept-changed-store"), Log: log}
+		AcceptChanged: c.Bool("accept-changed-store"), AuditDir: filepath.Join(state, "audit"), AcceptAuditLoss: c.Bool("accept-audit-loss"), Log: log}
 	// With a state directory of its own a service brings its key file too.
 	o.DefaultRootKeyFile = filepath.Join(state, "root.key")
 	if stateDir(c) == "" {

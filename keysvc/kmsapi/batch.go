@@ -41,6 +41,15 @@ type BatchResult struct {
 	Err            *Error // nil on success
 }
 
+// AuditStatus is the last checkpoint of a service's audit log, for who verifies
+// it: the log must contain it.
+type AuditStatus struct {
+	Dir      string
+	KeyID    string // of the public key
+	Sequence uint64
+	Hash     string
+}
+
 // Status describes a running service.
 type Status struct {
 	PID       int
@@ -55,6 +64,8 @@ type Status struct {
 	Principal string  // who the service takes the asking process for
 
 	Listeners []Listener `json:",omitempty"` // for the network
+	// Audit says where the audit log is and how far it went.
+	Audit AuditStatus
 
 	// SimulatedTime is what a simulated clock shows, in seconds since the
 	// epoch; 0 when the clock is real. ClockAhead is by how many seconds it has

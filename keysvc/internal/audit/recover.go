@@ -83,7 +83,7 @@ func (l *Log) resume(segs []segment) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(l.opts.Dir, seg.name), os.O_RDWR, 0)
+	f, err := os.OpenFile(seg.path(), os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}
@@ -172,7 +172,7 @@ func (l *Log) startOf(segs []segment, i int) (link, error) {
 			ErrDamaged, segs[i].name, l.opts.Dir)
 	}
 	before := segs[i-1]
-	f, err := os.Open(filepath.Join(l.opts.Dir, before.name))
+	f, err := os.Open(before.path())
 	if err != nil {
 		return link{}, fmt.Errorf("audit log: %w", err)
 	}
@@ -209,7 +209,7 @@ func (l *Log) checkHead(segs []segment) error {
 		return fmt.Errorf("%w: there is none in %s, but a checkpoint was made at record %d; put the newest copy of the directory back",
 			ErrHead, l.opts.Dir, h.Sequence)
 	}
-	f, err := os.Open(filepath.Join(l.opts.Dir, segs[i].name))
+	f, err := os.Open(segs[i].path())
 	if err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}

@@ -23,9 +23,11 @@ const publicKeyPrefix = "kmsfs-audit-key-1:"
 
 // segment is one file of a log.
 type segment struct {
-	name  string
-	first uint64 // sequence number of its first line
+	dir, name string
+	first     uint64 // sequence number of its first line
 }
+
+func (s segment) path() string { return filepath.Join(s.dir, s.name) }
 
 const (
 	segmentPrefix = "audit-"
@@ -53,20 +55,23 @@ func sequenceIn(name, prefix, suffix string) (uint64, bool) {
 	return n, err == nil && n > 0
 }
 
-// listSegments returns the segments in dir, oldest first.
-func listSegments(dir string) ([]segment, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("audit log: %w", err)
-	}
+// listSegments returns the segments in some directories, oldest first. Of those
+// that are in two it returns the one in the directory named first.
+func listSegments(dirs ...string) ([]segment, error) {
 	var segs []segment
-	for _, e := range entries {
-		if first, ok := sequenceIn(e.Name(), segmentPrefix, segmentSuffix); ok && e.Type().IsRegular() {
-			segs = append(segs, segment{e.Name(), first})
+	for _, dir := range dirs {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return nil, fmt.Errorf("audit log: %w", err)
+		}
+		for _, e := range entries {
+			if first, ok := sequenceIn(e.Name(), segmentPrefix, segmentSuffix); ok && e.Type().IsRegular() {
+				segs = append(segs, segment{dir, e.Name(), first})
+			}
 		}
 	}
-	slices.SortFunc(segs, func(a, b segment) int { return strings.Compare(a.name, b.name) })
-	return segs, nil
+	slices.SortStableFunc(segs, func(a, b segment) int { return strings.Compare(a.name, b.name) })
+	return slices.CompactFunc(segs, func(a, b segment) bool { return a.name == b.name }), nil
 }
 
 // PublicKey reads the public key that lies beside a log. An error for which
@@ -108,24 +113,27 @@ func publicKeyText(key ed25519.PublicKey) []byte {
 	return append(base64.StdEncoding.AppendEncode([]byte(publicKeyPrefix), key), '\n')
 }
 
-// writeFile makes a file that is whole and durable, or not there: a temporary
+// writeFile is makeFile for what is in memory.
+func writeFile(dir, name string, data []byte) error {
+	return makeFile(dir, name, func(f *os.File) error {
+		_, err := f.Write(data)
+		return err
+	})
+}
+
+// makeFile makes a file that is whole and durable, or not there: a temporary
 // one is written and synced first, and the directory after the rename.
-func writeFile(dir, name string, data []byte) (err error) {
+func makeFile(dir, name string, write func(*os.File) error) error {
 	tmp, err := os.CreateTemp(dir, ".new-*") // mode 0600
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(tmp.Name()))
-		}
-	}()
-	_, err = tmp.Write(data)
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return err
+	err = write(tmp)
+	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err == nil {
+		err = os.Rename(tmp.Name(), filepath.Join(dir, name))
 	}
-	if err = os.Rename(tmp.Name(), filepath.Join(dir, name)); err != nil {
-		return err
+	if err != nil {
+		return errors.Join(err, os.Remove(tmp.Name()))
 	}
 	return syncDir(dir)
 }

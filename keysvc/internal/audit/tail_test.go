@@ -215,7 +215,7 @@ func TestVerifyEndsWhereItBegan(t *testing.T) {
 	for _, size := range []int64{1, int64(len(first.bytes)) - 1, int64(len(first.bytes))} {
 		v := verifier{dir: s.dir, key: publicOf(testKey(1)), next: genesis(publicOf(testKey(1)))}
 		v.report.Events = make(map[string]uint64)
-		if err := v.segment(segment{first.place.Segment, 1}, size); err != nil || v.report.Last != 1 || v.place.Line != 2 {
+		if err := v.segment(segment{s.dir, first.place.Segment, 1}, size); err != nil || v.report.Last != 1 || v.place.Line != 2 {
 			t.Errorf("%d bytes: verified up to %d, ends at %v, %v", size, v.report.Last, v.place, err)
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 )
 
@@ -22,6 +21,9 @@ type VerifyOptions struct {
 	// its newline: the log must contain it. Only this detects that the whole state
 	// directory was put back.
 	Anchor []byte
+	// Archives are the directories that Archive has moved segments to. They are
+	// verified together with the rest.
+	Archives []string
 	// AllowArchived accepts a log whose oldest segments were moved away.
 	AllowArchived bool
 	// Grace is how long the end of a line that is being written may take to
@@ -95,14 +97,14 @@ type verifier struct {
 // run reads what there is when it begins: a log may grow faster than it can be
 // verified.
 func (v *verifier) run() error {
-	segs, err := listSegments(v.dir)
+	segs, err := listSegments(append([]string{v.dir}, v.o.Archives...)...)
 	if err != nil {
 		return err
 	}
 	if len(segs) == 0 {
 		return &Fault{FaultMissing, Place{Segment: segmentName(1), Line: 1, Sequence: 1}, "there is no segment"}
 	}
-	st, err := os.Stat(filepath.Join(v.dir, segs[len(segs)-1].name))
+	st, err := os.Stat(segs[len(segs)-1].path())
 	if err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}
@@ -151,7 +153,7 @@ func (v *verifier) enter(seg segment, before string) error {
 // archived takes the first segment's own word for what came before. The next
 // checkpoint's signature covers it.
 func (v *verifier) archived(seg segment) error {
-	f, err := os.Open(filepath.Join(v.dir, seg.name))
+	f, err := os.Open(seg.path())
 	if err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}
@@ -170,7 +172,7 @@ func (v *verifier) archived(seg segment) error {
 
 // segment reads a whole segment, or the last one to the end of the line at size.
 func (v *verifier) segment(seg segment, size int64) error {
-	f, err := os.Open(filepath.Join(v.dir, seg.name))
+	f, err := os.Open(seg.path())
 	if err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}
