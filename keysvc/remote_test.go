@@ -2,7 +2,6 @@ package keysvc_test
 
 import (
 	"crypto/tls"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -175,24 +174,3 @@ func TestPrivatePathsAreLocal(t *testing.T) {
 		}
 	}
 }
-
-// fakeNetwork makes connections come from other machines.
-type fakeNetwork struct {
-	net.Listener
-	from func() net.Addr
-}
-
-type fakeConn struct {
-	net.Conn
-	from net.Addr
-}
-
-func (l fakeNetwork) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return fakeConn{c, l.from()}, nil
-}
-
-func (c fakeConn) RemoteAddr() net.Addr { return c.from }

@@ -21,7 +21,7 @@ const (
 	maxStrangersFrom = 32
 	// maxKnown is how many connections those have who signed. Beyond it, the one that
 	// has been idle for longest makes place.
-	maxKnown = 512
+	maxKnown = 256
 
 	// maxRemoteBody holds the largest request of the API, a CreateKey of which every
 	// character is escaped.
@@ -47,7 +47,7 @@ func (s *Server) remoteServer(l *RemoteListener) *http.Server {
 		Handler: &handler{s: s.svc, log: s.log, identify: s.signer, maxBody: maxRemoteBody, json: jsonProtocol{actions()}, query: queryProtocol{stsActions()}},
 		// Also how long a TLS handshake takes.
 		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       15 * time.Second, // of one request, body included
+		ReadTimeout:       10 * time.Second, // of one request, body included
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    maxRemoteHeader,
