@@ -50,19 +50,20 @@ func (s *Service) CreateAlias(_ context.Context, caller Caller, in *kmsapi.Alias
 	}
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	k, err := s.resolveKey(in.TargetKeyID)
+	a, err := s.accessKey(caller, kmsapi.OpCreateAlias, in.TargetKeyID)
 	if err != nil {
 		return nil, err
 	}
-	return s.onAlias(caller, kmsapi.OpCreateAlias, in.AliasName, []*key{k}, func() error {
-		if s.index.alias(in.AliasName) != nil {
-			return errorf(kmsapi.CodeAlreadyExists, "An alias with the name %s already exists", aliasARN(in.AliasName))
+	n := keyName{caller.Account, in.AliasName}
+	return s.onAlias(a, n, func() error {
+		if s.index.alias(n) != nil {
+			return errorf(kmsapi.CodeAlreadyExists, "An alias with the name %s already exists", n.arn())
 		}
-		if err := s.roomForAlias(k); err != nil {
+		if err := s.roomForAlias(a.key); err != nil {
 			return err
 		}
 		now := s.now()
-		return s.putAlias(&alias{Schema: recordSchema, Name: in.AliasName, TargetKeyID: k.record.ID, CreatedAt: now, UpdatedAt: now})
+		return s.putAlias(&alias{Schema: recordSchema, Account: n.account, Name: n.name, TargetKeyID: a.key.record.ID, CreatedAt: now, UpdatedAt: now})
 	})
 }
 
@@ -74,25 +75,26 @@ func (s *Service) UpdateAlias(_ context.Context, caller Caller, in *kmsapi.Alias
 	}
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	old, from, err := s.aliasAndKey(in.AliasName)
+	old, from, err := s.accessThroughAlias(caller, kmsapi.OpUpdateAlias, in.AliasName)
 	if err != nil {
 		return nil, err
 	}
-	to, err := s.resolveKey(in.TargetKeyID)
+	to, err := s.accessKey(caller, kmsapi.OpUpdateAlias, in.TargetKeyID)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.permitted(access{caller: caller, action: kmsapi.OpUpdateAlias, key: from, anyState: true}); err != nil {
+	from.anyState = true
+	if err := s.permitted(from); err != nil {
 		return nil, err
 	}
-	return s.onAlias(caller, kmsapi.OpUpdateAlias, in.AliasName, []*key{to}, func() error {
-		if from != to {
-			if err := s.roomForAlias(to); err != nil {
+	return s.onAlias(to, old.key(), func() error {
+		if from.key != to.key {
+			if err := s.roomForAlias(to.key); err != nil {
 				return err
 			}
 		}
 		a := *old
-		a.TargetKeyID, a.UpdatedAt = to.record.ID, s.now()
+		a.TargetKeyID, a.UpdatedAt = to.key.record.ID, s.now()
 		return s.putAlias(&a)
 	})
 }
@@ -109,20 +111,21 @@ func (s *Service) DeleteAlias(_ context.Context, caller Caller, in *kmsapi.Delet
 	}
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	_, k, err := s.aliasAndKey(in.AliasName)
+	old, a, err := s.accessThroughAlias(caller, kmsapi.OpDeleteAlias, in.AliasName)
 	if err != nil {
 		return nil, err
 	}
-	return s.onAlias(caller, kmsapi.OpDeleteAlias, in.AliasName, []*key{k}, func() error {
-		if err := s.db.Update(func(tx store.SealedTx) error { return tx.Delete(in.AliasName) }); err != nil {
+	return s.onAlias(a, old.key(), func() error {
+		if err := s.db.Update(func(tx store.SealedTx) error { return tx.Delete(old.recordName()) }); err != nil {
 			return err
 		}
-		s.index.deleteAlias(in.AliasName)
+		s.index.deleteAlias(old.key())
 		return nil
 	})
 }
 
-// ListAliases returns a page of all aliases, or of one key's.
+// ListAliases returns a page of the aliases of the caller's account, or of one
+// key's.
 func (s *Service) ListAliases(_ context.Context, caller Caller, in *kmsapi.ListAliasesInput) (*kmsapi.ListAliasesOutput, error) {
 	var v violations
 	v.optionalText(in.KeyID, "keyId", kmsapi.MaxKeyID)
@@ -131,23 +134,26 @@ func (s *Service) ListAliases(_ context.Context, caller Caller, in *kmsapi.ListA
 	if err := v.err(); err != nil {
 		return nil, err
 	}
-	only := ""
+	var only *key
 	if in.KeyID != nil {
-		k, err := s.resolveKey(*in.KeyID)
+		a, err := s.accessKey(caller, kmsapi.OpListAliases, *in.KeyID)
 		if err != nil {
 			return nil, err
 		}
-		only = k.record.ID
+		if a.key.record.Account != caller.Account {
+			return nil, hiddenKey(caller, a.name(), a.key.arn)
+		}
+		only = a.key
 	}
 	out := &kmsapi.ListAliasesOutput{Aliases: []kmsapi.AliasListEntry{}}
 	err := s.perform(access{caller: caller, action: kmsapi.OpListAliases}, func(materials) error {
-		list, next, err := page(s.index.aliasList(only), func(a *alias) string { return a.Name }, in.Limit, 50, in.Marker)
+		list, next, err := page(s.index.aliasList(caller.Account, only), func(a *alias) string { return a.Name }, in.Limit, 50, in.Marker)
 		if err != nil {
 			return err
 		}
 		for _, a := range list {
 			out.Aliases = append(out.Aliases, kmsapi.AliasListEntry{
-				AliasArn:        aliasARN(a.Name),
+				AliasArn:        a.key().arn(),
 				AliasName:       a.Name,
 				CreationDate:    epochSeconds(a.CreatedAt),
 				LastUpdatedDate: epochSeconds(a.UpdatedAt),
@@ -163,14 +169,12 @@ func (s *Service) ListAliases(_ context.Context, caller Caller, in *kmsapi.ListA
 	return out, nil
 }
 
-// onAlias performs an action on an alias and each of keys, then runs do.
-func (s *Service) onAlias(caller Caller, action, name string, keys []*key, do func() error) (*kmsapi.Empty, error) {
-	for _, k := range keys {
-		if err := s.permitted(access{caller: caller, action: action, key: k}); err != nil {
-			return nil, err
-		}
+// onAlias performs an action on a key and then on an alias of it, with do.
+func (s *Service) onAlias(a access, n keyName, do func() error) (*kmsapi.Empty, error) {
+	if err := s.permitted(a); err != nil {
+		return nil, err
 	}
-	err := s.perform(access{caller: caller, action: action, alias: aliasARN(name)}, func(materials) error { return do() })
+	err := s.perform(access{caller: a.caller, action: a.action, alias: n.arn()}, func(materials) error { return do() })
 	if err != nil {
 		return nil, err
 	}
@@ -182,24 +186,27 @@ func (s *Service) permitted(a access) error {
 	return s.perform(a, func(materials) error { return nil })
 }
 
-func (s *Service) aliasAndKey(name string) (*alias, *key, error) {
-	a := s.index.alias(name)
-	if a == nil {
-		return nil, nil, errorf(kmsapi.CodeNotFound, "Alias %s is not found.", aliasARN(name))
+// accessThroughAlias is an access to the key that an alias of the caller's
+// account points at.
+func (s *Service) accessThroughAlias(caller Caller, action, name string) (*alias, access, error) {
+	n := keyName{caller.Account, name}
+	al := s.index.alias(n)
+	if al == nil {
+		return nil, access{}, errorf(kmsapi.CodeNotFound, "Alias %s is not found.", n.arn())
 	}
-	k, err := s.keyNamed(a.TargetKeyID)
-	return a, k, err
+	a, err := s.accessKey(caller, action, al.TargetKeyID)
+	return al, a, err
 }
 
 func (s *Service) roomForAlias(k *key) error {
-	if len(s.index.aliasList(k.record.ID)) >= kmsapi.MaxAliasesPerKey {
+	if len(s.index.aliasesOf(k.record.ID)) >= kmsapi.MaxAliasesPerKey {
 		return errorf(kmsapi.CodeLimitExceeded, "The number of aliases for key %s has reached its limit of %d.", k.arn, kmsapi.MaxAliasesPerKey)
 	}
 	return nil
 }
 
 func (s *Service) putAlias(a *alias) error {
-	if err := s.db.Update(func(tx store.SealedTx) error { return putRecord(tx, a.Name, a) }); err != nil {
+	if err := s.db.Update(func(tx store.SealedTx) error { return putRecord(tx, a.recordName(), a) }); err != nil {
 		return err
 	}
 	s.index.setAlias(a)

@@ -145,6 +145,7 @@ func (s *Service) settle() error {
 
 // The service's own events, as CloudTrail names them.
 const (
+	eventCreateKey = "CreateKey" // an AWS managed one
 	eventRotateKey = "RotateKey"
 	eventDeleteKey = "DeleteKey"
 )
@@ -154,12 +155,12 @@ func (s *Service) recordEvent(name string, k *key, details audit.ServiceEventDet
 	const internal = "AWS Internal"
 	details.KeyID = k.record.ID
 	r := audit.Record{
-		UserIdentity:        audit.UserIdentity{AccountID: Account, InvokedBy: internal},
+		UserIdentity:        audit.UserIdentity{AccountID: k.record.Account, InvokedBy: internal},
 		EventName:           name,
 		SourceIPAddress:     internal,
 		UserAgent:           internal,
 		EventID:             uuid.NewString(),
-		Resources:           []audit.Resource{{AccountID: Account, Type: audit.TypeKey, ARN: k.arn}},
+		Resources:           []audit.Resource{{AccountID: k.record.Account, Type: audit.TypeKey, ARN: k.arn}},
 		EventType:           audit.TypeServiceEvent,
 		ServiceEventDetails: &details,
 	}

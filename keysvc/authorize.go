@@ -1,54 +1,11 @@
 package keysvc
 
 import (
-	"fmt"
-	"strings"
+	"sync"
 
 	"kmsfs.dev/kmsfs/internal/secret"
 	"kmsfs.dev/kmsfs/keysvc/internal/policy"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
-)
-
-// access is one use of one resource by one caller: what a policy decides on
-// and what an audit log records.
-type access struct {
-	caller Caller
-	// action without its "kms:"; the service's own begin with "kmsfs:". ReEncrypt is two accesses: ReEncryptFrom on
-	// the source key and ReEncryptTo on the destination key.
-	action string
-	// key is the key, or nil for an action that is on none.
-	key *key
-	// alias is the ARN of the alias when the resource is an alias.
-	alias string
-	// context is the request's encryption context.
-	context map[string]string
-	// anyState is set where the key's state does not matter although the action
-	// has a rule for it: UpdateAlias may leave a key that is pending deletion.
-	anyState bool
-}
-
-// name is the action as a policy writes it.
-func (a access) name() string {
-	if strings.Contains(a.action, ":") {
-		return a.action // one of ours
-	}
-	return "kms:" + a.action
-}
-
-func (a access) resource() string {
-	switch {
-	case a.alias != "":
-		return a.alias
-	case a.key != nil:
-		return a.key.arn
-	}
-	return "*"
-}
-
-// The actions that ReEncrypt is authorized as.
-const (
-	reEncryptFrom = "ReEncryptFrom"
-	reEncryptTo   = "ReEncryptTo"
 )
 
 // perform authorizes a, checks that the key's state permits it, and then calls
@@ -67,7 +24,7 @@ func (s *Service) perform(a access, use func(materials) error) error {
 	if err := s.settle(); err != nil {
 		return err
 	}
-	if err := s.authorize(a); err != nil {
+	if err := s.authorize(&a); err != nil {
 		return err
 	}
 	if a.key == nil {
@@ -89,24 +46,58 @@ func (s *Service) perform(a access, use func(materials) error) error {
 	return nil
 }
 
-// authorize applies the default key policy, "the account root may kms:*", to
-// the local principals of this machine.
-func (s *Service) authorize(a access) error {
-	if isAccountRoot(a.caller) {
-		return nil
-	}
-	why := "no resource-based policy allows"
-	if a.key == nil {
-		why = "no identity-based policy allows"
-	}
-	return &kmsapi.Error{
-		Code: kmsapi.CodeAccessDenied,
-		Message: fmt.Sprintf("User: %s is not authorized to perform: %s on resource: %s because %s the %s action",
-			a.caller.ARN, a.name(), a.resource(), why, a.name()),
-	}
+// evaluation is a question to the policies. It is used again, for its memory.
+type evaluation struct {
+	request  policy.Request
+	policies policy.Policies
 }
 
-// isAccountRoot tells whether the caller is the root user of the account.
+var evaluations = sync.Pool{New: func() any { return new(evaluation) }}
+
+// authorize asks the key policy and the caller's identity-based policies.
+func (s *Service) authorize(a *access) error {
+	if a.key != nil && a.key.record.Account != a.caller.Account && !crossesAccounts(a.action) {
+		return hiddenKey(a.caller, a.name(), a.key.arn)
+	}
+	e := evaluations.Get().(*evaluation)
+	defer evaluations.Put(e)
+	d := s.decide(a, e)
+	if d.Allowed() {
+		return nil
+	}
+	if a.key != nil && a.key.record.Account != a.caller.Account && d.Policy == policy.ResourceBased {
+		if a.byBlob {
+			return errorf(kmsapi.CodeAccessDenied, "The ciphertext refers to a customer master key that does not exist, "+
+				"does not exist in this region, or you are not allowed to access.")
+		}
+		return hiddenKey(a.caller, a.name(), a.key.arn)
+	}
+	return &kmsapi.Error{Code: kmsapi.CodeAccessDenied, Message: d.Message(&e.request)}
+}
+
+// hiddenKey is the answer about a key of another account that the caller is not
+// let in to: the same whether or not it exists.
+func hiddenKey(c Caller, action, arn string) error {
+	return errorf(kmsapi.CodeAccessDenied, "User: %s is not authorized to perform: %s on resource: %s because the resource does not exist in this Region, "+
+		"no resource-based policies allow access, or a resource-based policy explicitly denies access", c.ARN, action, arn)
+}
+
+// decide evaluates everything that applies to a, and leaves the question in e.
+func (s *Service) decide(a *access, e *evaluation) policy.Decision {
+	p := &e.policies
+	*p = policy.Policies{}
+	p.Identity, p.Boundary = s.identityPolicies(&a.caller.Principal)
+	r := &e.request
+	r.Principal, r.Action, r.Resource, r.ResourceAccount = a.caller.Principal, a.name(), a.resource(), ""
+	if a.key != nil {
+		p.Resource, r.ResourceAccount = a.key.policy, a.key.record.Account
+	}
+	s.describe(a, &r.Context, len(p.Identity) > 0 || p.Boundary != nil)
+	return policy.Evaluate(r, p)
+}
+
+// isAccountRoot tells whether the caller is the root user of this machine's
+// account.
 func isAccountRoot(c Caller) bool { return c.Type == policy.Account && c.Account == Account }
 
 // materials gives access to a key's material. Only perform makes a useful one;

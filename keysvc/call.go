@@ -128,10 +128,10 @@ func readOnly(op string) bool {
 // uses notes an access, before it is decided on.
 func (c *call) uses(a *access) {
 	if a.alias != "" {
-		c.resource(audit.Resource{AccountID: Account, ARN: a.alias})
+		c.resource(audit.Resource{AccountID: a.caller.Account, ARN: a.alias})
 	}
 	if a.key != nil {
-		c.resource(audit.Resource{AccountID: Account, Type: audit.TypeKey, ARN: a.key.arn})
+		c.resource(audit.Resource{AccountID: a.key.record.Account, Type: audit.TypeKey, ARN: a.key.arn})
 	}
 }
 

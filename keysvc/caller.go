@@ -23,6 +23,9 @@ type Caller struct {
 	UserAgent string
 	// RequestID is the request's, for GetKeyLastUsage; "" within a batch.
 	RequestID string
+	// ViaService is the service that asks on the caller's behalf, as in
+	// ec2.us-east-1.amazonaws.com. It never comes from a request.
+	ViaService string
 
 	call *call // the call in hand, which will be recorded
 }

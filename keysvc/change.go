@@ -1,6 +1,7 @@
 package keysvc
 
 import (
+	"kmsfs.dev/kmsfs/keysvc/internal/policy"
 	"kmsfs.dev/kmsfs/keysvc/internal/store"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
@@ -8,25 +9,32 @@ import (
 // changeKey performs an action that changes one key, named without an alias. No
 // other change happens between the look at the key and do's return.
 func (s *Service) changeKey(caller Caller, keyID, action string, do func(*key) error) error {
+	return s.changeKeyIf(caller, keyID, action, nil, do)
+}
+
+// changeKeyIf is changeKey for an action with parameters that policies may have
+// conditions on.
+func (s *Service) changeKeyIf(caller Caller, keyID, action string, conditions func(*policy.Context), do func(*key) error) error {
 	if err := checkKeyID(keyID); err != nil {
 		return err
 	}
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	k, err := s.resolveKey(keyID)
+	a, err := s.accessKey(caller, action, keyID)
 	if err != nil {
 		return err
 	}
-	return s.perform(access{caller: caller, action: action, key: k}, func(materials) error { return do(k) })
+	a.conditions = conditions
+	return s.perform(a, func(materials) error { return do(a.key) })
 }
 
 // readKey performs an action that reads one key, named without an alias.
 func (s *Service) readKey(caller Caller, keyID, action string, do func(*key) error) error {
-	k, err := s.resolveKey(keyID)
+	a, err := s.accessKey(caller, action, keyID)
 	if err != nil {
 		return err
 	}
-	return s.perform(access{caller: caller, action: action, key: k}, func(materials) error { return do(k) })
+	return s.perform(a, func(materials) error { return do(a.key) })
 }
 
 func checkKeyID(keyID string) error {
@@ -38,11 +46,14 @@ func checkKeyID(keyID string) error {
 // replaceKey stores r in the place of k's record and then shows it to everybody.
 // Call it with changing held.
 func (s *Service) replaceKey(k *key, r keyRecord) error {
-	err := s.db.Update(func(tx store.SealedTx) error { return putRecord(tx, keyRecordName(r.ID), r) })
+	next, err := k.withRecord(r)
 	if err != nil {
 		return err
 	}
-	s.showKey(k.withRecord(r))
+	if err := s.db.Update(func(tx store.SealedTx) error { return putRecord(tx, keyRecordName(r.ID), r) }); err != nil {
+		return err
+	}
+	s.showKey(next)
 	return nil
 }
 

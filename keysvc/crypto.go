@@ -22,13 +22,14 @@ func (s *Service) Encrypt(_ context.Context, caller Caller, in *kmsapi.EncryptIn
 	if err := knownTokens(in.GrantTokens); err != nil {
 		return nil, err
 	}
-	k, err := s.resolve(in.KeyID)
+	a, err := s.accessNamed(caller, kmsapi.OpEncrypt, in.KeyID)
 	if err != nil {
 		return nil, err
 	}
-	out := &kmsapi.EncryptOutput{EncryptionAlgorithm: kmsapi.SpecSymmetricDefault, KeyID: k.arn}
-	err = s.perform(access{caller: caller, action: kmsapi.OpEncrypt, key: k, context: in.EncryptionContext}, func(m materials) error {
-		if err := algorithmFits(in.EncryptionAlgorithm, k); err != nil {
+	a.context = in.EncryptionContext
+	out := &kmsapi.EncryptOutput{EncryptionAlgorithm: kmsapi.SpecSymmetricDefault, KeyID: a.key.arn}
+	err = s.perform(a, func(m materials) error {
+		if err := algorithmFits(in.EncryptionAlgorithm, a.key); err != nil {
 			return err
 		}
 		if in.DryRun {

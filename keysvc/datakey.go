@@ -79,11 +79,12 @@ type dataKey struct {
 }
 
 func (s *Service) generate(g generating, use func(dataKey) error) error {
-	k, err := s.resolve(g.keyID)
+	a, err := s.accessNamed(g.caller, g.action, g.keyID)
 	if err != nil {
 		return err
 	}
-	return s.perform(access{caller: g.caller, action: g.action, key: k, context: g.context}, func(m materials) error {
+	a.context = g.context
+	return s.perform(a, func(m materials) error {
 		if g.dryRun {
 			return dryRun()
 		}
@@ -97,7 +98,7 @@ func (s *Service) generate(g generating, use func(dataKey) error) error {
 		if err != nil {
 			return err
 		}
-		return use(dataKey{key: k, material: m.current(), sealed: sealed, plaintext: plaintext})
+		return use(dataKey{key: a.key, material: m.current(), sealed: sealed, plaintext: plaintext})
 	})
 }
 

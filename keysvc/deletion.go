@@ -44,7 +44,8 @@ func (s *Service) ScheduleKeyDeletion(_ context.Context, caller Caller, in *kmsa
 		return nil, errorf(kmsapi.CodeValidation, "PendingWindowInDays must be between %d and %d", kmsapi.MinPendingWindow, kmsapi.MaxPendingWindow)
 	}
 	var out *kmsapi.ScheduleKeyDeletionOutput
-	err := s.changeKey(caller, in.KeyID, kmsapi.OpScheduleKeyDeletion, func(k *key) error {
+	window := numberCondition("kms:ScheduleKeyDeletionPendingWindowInDays", days)
+	err := s.changeKeyIf(caller, in.KeyID, kmsapi.OpScheduleKeyDeletion, window, func(k *key) error {
 		r := k.record
 		r.State = kmsapi.StatePendingDeletion
 		r.Deletion = &deletion{Date: s.now().Add(time.Duration(days) * day)}
@@ -114,14 +115,14 @@ func (s *Service) deleteIfDue(k *key, now time.Time) (destroyed bool, err error)
 // What was encrypted under it cannot be decrypted again.
 func (s *Service) destroy(k *key) error {
 	id := k.record.ID
-	aliases := s.index.aliasList(id)
+	aliases := s.index.aliasList(k.record.Account, k)
 	err := s.db.Update(func(tx store.SealedTx) error {
 		names := []string{keyRecordName(id), usageRecordName(id)}
 		for _, m := range k.record.Materials {
 			names = append(names, materialRecordName(id, m.ID))
 		}
 		for _, a := range aliases {
-			names = append(names, a.Name)
+			names = append(names, a.recordName())
 		}
 		for _, name := range names {
 			if err := tx.Delete(name); err != nil {

@@ -16,7 +16,7 @@ import (
 const allowDecrypt = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"kms:Decrypt","Resource":"*"}}`
 
 // openService opens the service on dir, until the end of the test or until close.
-func openService(t *testing.T, dir string) *Service {
+func openService(t testing.TB, dir string) *Service {
 	t.Helper()
 	s, err := Open(Options{
 		OwnerUID: new(uint32), // whoever runs the test

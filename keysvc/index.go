@@ -16,7 +16,8 @@ type index struct {
 	mu      sync.RWMutex // guards what follows
 	keys    map[string]*key
 	byBytes map[[16]byte]*key
-	aliases map[string]*alias
+	aliases map[keyName]*alias
+	ofKey   map[string][]string // the names of a key's aliases, sorted; the lists are never modified
 }
 
 func (x *index) setKey(k *key) {
@@ -33,15 +34,27 @@ func (x *index) setAlias(a *alias) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.aliases == nil {
-		x.aliases = map[string]*alias{}
+		x.aliases, x.ofKey = map[keyName]*alias{}, map[string][]string{}
 	}
-	x.aliases[a.Name] = a
+	x.unlistLocked(a.key())
+	x.aliases[a.key()] = a
+	names := append(slices.Clone(x.ofKey[a.TargetKeyID]), a.Name)
+	slices.Sort(names)
+	x.ofKey[a.TargetKeyID] = names
 }
 
-func (x *index) deleteAlias(name string) {
+func (x *index) deleteAlias(n keyName) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	delete(x.aliases, name)
+	x.unlistLocked(n)
+	delete(x.aliases, n)
+}
+
+// unlistLocked takes an alias from the list of the key that it points at.
+func (x *index) unlistLocked(n keyName) {
+	if a := x.aliases[n]; a != nil {
+		x.ofKey[a.TargetKeyID] = slices.DeleteFunc(slices.Clone(x.ofKey[a.TargetKeyID]), func(name string) bool { return name == a.Name })
+	}
 }
 
 // deleteKey removes k and its aliases. Its material is left to the caller.
@@ -50,7 +63,10 @@ func (x *index) deleteKey(k *key) {
 	defer x.mu.Unlock()
 	delete(x.keys, k.record.ID)
 	delete(x.byBytes, k.bytes)
-	maps.DeleteFunc(x.aliases, func(_ string, a *alias) bool { return a.TargetKeyID == k.record.ID })
+	for _, name := range x.ofKey[k.record.ID] {
+		delete(x.aliases, keyName{k.record.Account, name})
+	}
+	delete(x.ofKey, k.record.ID)
 }
 
 // allKeys returns all keys, in no order.
@@ -73,28 +89,52 @@ func (x *index) keyOfBlob(id [16]byte) *key {
 	return x.byBytes[id]
 }
 
-func (x *index) alias(name string) *alias {
+func (x *index) alias(n keyName) *alias {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return x.aliases[name]
+	return x.aliases[n]
 }
 
-// keyIDs returns all ids, sorted.
-func (x *index) keyIDs() []string {
+// keyIDs returns the ids of an account's keys, sorted.
+func (x *index) keyIDs(account string) []string {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return slices.Sorted(maps.Keys(x.keys))
-}
-
-// aliasList returns the aliases of keyID, or all for "", sorted by name.
-func (x *index) aliasList(keyID string) []*alias {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	list := make([]*alias, 0, len(x.aliases))
-	for _, name := range slices.Sorted(maps.Keys(x.aliases)) {
-		if a := x.aliases[name]; keyID == "" || a.TargetKeyID == keyID {
-			list = append(list, a)
+	var ids []string
+	for id, k := range x.keys {
+		if k.record.Account == account {
+			ids = append(ids, id)
 		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// aliasesOf returns the names of a key's aliases, sorted.
+func (x *index) aliasesOf(keyID string) []string {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.ofKey[keyID]
+}
+
+// aliasList returns the aliases of an account, sorted by name: those of k, or
+// all without one.
+func (x *index) aliasList(account string, k *key) []*alias {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var names []string
+	if k != nil {
+		names = x.ofKey[k.record.ID]
+	} else {
+		for n := range x.aliases {
+			if n.account == account {
+				names = append(names, n.name)
+			}
+		}
+		slices.Sort(names)
+	}
+	list := make([]*alias, len(names))
+	for i, name := range names {
+		list[i] = x.aliases[keyName{account, name}]
 	}
 	return list
 }
@@ -114,5 +154,5 @@ func (x *index) wipe() {
 			m.bytes.Free()
 		}
 	}
-	x.keys, x.byBytes, x.aliases = nil, nil, nil
+	x.keys, x.byBytes, x.aliases, x.ofKey = nil, nil, nil, nil
 }

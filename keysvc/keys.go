@@ -3,11 +3,13 @@ package keysvc
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
+	"kmsfs.dev/kmsfs/keysvc/internal/policy"
 	"kmsfs.dev/kmsfs/keysvc/internal/store"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
@@ -29,11 +31,26 @@ func (s *Service) CreateKey(_ context.Context, caller Caller, in *kmsapi.CreateK
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	var out *kmsapi.CreateKeyOutput
-	err := s.perform(access{caller: caller, action: kmsapi.OpCreateKey}, func(materials) error {
-		k, err := s.makeKey(caller, in)
+	a := access{caller: caller, action: kmsapi.OpCreateKey, conditions: func(c *policy.Context) {
+		setKeyKind(c, kmsapi.SpecSymmetricDefault, kmsapi.UsageEncryptDecrypt, kmsapi.OriginAWSKMS)
+		c.Set("kms:MultiRegion", "false")
+		c.Set("kms:BypassPolicyLockoutSafetyCheck", strconv.FormatBool(in.BypassPolicyLockoutSafetyCheck))
+		setRequestTags(c, in.Tags)
+	}}
+	err := s.perform(a, func(materials) error {
+		r := s.newRecord(caller.Account, caller.ARN)
+		r.Description, r.Tags = in.Description, in.Tags
+		if in.Policy != nil {
+			var err error
+			if r.Policy, err = s.acceptPolicy(caller, r, *in.Policy, in.BypassPolicyLockoutSafetyCheck); err != nil {
+				return err
+			}
+		}
+		k, err := s.makeKey(r)
 		if err != nil {
 			return err
 		}
+		caller.call.uses(&access{key: k})
 		out = &kmsapi.CreateKeyOutput{KeyMetadata: k.metadata()}
 		return nil
 	})
@@ -58,6 +75,11 @@ func checkCreateKey(in *kmsapi.CreateKeyInput) error {
 	if err := checkTags(in.Tags); err != nil {
 		return err
 	}
+	if in.Policy != nil {
+		if _, err := parseKeyPolicy(*in.Policy); err != nil {
+			return err
+		}
+	}
 	return checkSupported(in)
 }
 
@@ -65,8 +87,6 @@ func checkCreateKey(in *kmsapi.CreateKeyInput) error {
 func checkSupported(in *kmsapi.CreateKeyInput) error {
 	is := func(p *string, only string) bool { return p == nil || *p == only }
 	switch {
-	case in.Policy != nil:
-		return errorf(kmsapi.CodeUnsupportedOperation, "Key policies are not supported yet: every key has the default key policy. Create the key without Policy.")
 	case !is(in.KeySpec, kmsapi.SpecSymmetricDefault), !is(in.CustomerMasterKeySpec, kmsapi.SpecSymmetricDefault):
 		return errorf(kmsapi.CodeUnsupportedOperation, "KeySpec must be %s.", kmsapi.SpecSymmetricDefault)
 	case !is(in.KeyUsage, kmsapi.UsageEncryptDecrypt):
@@ -79,9 +99,28 @@ func checkSupported(in *kmsapi.CreateKeyInput) error {
 	return nil
 }
 
-// makeKey stores a new key and then puts it into the index.
-func (s *Service) makeKey(caller Caller, in *kmsapi.CreateKeyInput) (_ *key, err error) {
+// newRecord describes a symmetric key to come, which has no material yet.
+func (s *Service) newRecord(account, principal string) keyRecord {
 	now := s.now()
+	return keyRecord{
+		Schema:     recordSchema,
+		ID:         uuid.NewString(),
+		Spec:       kmsapi.SpecSymmetricDefault,
+		Usage:      kmsapi.UsageEncryptDecrypt,
+		Origin:     kmsapi.OriginAWSKMS,
+		Region:     Region,
+		State:      kmsapi.StateEnabled,
+		CreatedAt:  now,
+		CreatedBy:  principal,
+		Account:    account,
+		UsageSince: now,
+		Simulated:  s.simulated,
+	}
+}
+
+// makeKey gives r material and stores it as a new key, with the aliases that it is
+// born with, and then puts it into the index. Call it with changing held.
+func (s *Service) makeKey(r keyRecord, aliases ...*alias) (_ *key, err error) {
 	m, err := generateMaterial()
 	if err != nil {
 		return nil, err
@@ -91,22 +130,7 @@ func (s *Service) makeKey(caller Caller, in *kmsapi.CreateKeyInput) (_ *key, err
 			m.bytes.Free()
 		}
 	}()
-	r := keyRecord{
-		Schema:      recordSchema,
-		ID:          uuid.NewString(),
-		Spec:        kmsapi.SpecSymmetricDefault,
-		Usage:       kmsapi.UsageEncryptDecrypt,
-		Origin:      kmsapi.OriginAWSKMS,
-		Region:      Region,
-		State:       kmsapi.StateEnabled,
-		Description: in.Description,
-		Tags:        in.Tags,
-		CreatedAt:   now,
-		CreatedBy:   caller.ARN,
-		Materials:   []materialRecord{{ID: m.id, CreatedAt: now}},
-		UsageSince:  now,
-		Simulated:   s.simulated,
-	}
+	r.Materials = []materialRecord{{ID: m.id, CreatedAt: r.CreatedAt}}
 	k, err := newKey(r)
 	if err != nil {
 		return nil, err
@@ -116,14 +140,21 @@ func (s *Service) makeKey(caller Caller, in *kmsapi.CreateKeyInput) (_ *key, err
 		if err := tx.Set(materialRecordName(r.ID, m.id), m.bytes.Bytes()); err != nil {
 			return err
 		}
+		for _, a := range aliases {
+			if err := putRecord(tx, a.recordName(), a); err != nil {
+				return err
+			}
+		}
 		return putRecord(tx, keyRecordName(r.ID), r)
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.index.setKey(k)
-	caller.call.uses(&access{key: k})
-	s.log.Info("created a key", "key", k.arn, "principal", caller.ARN)
+	s.showKey(k)
+	for _, a := range aliases {
+		s.index.setAlias(a)
+	}
+	s.log.Info("created a key", "key", k.arn, "principal", r.CreatedBy)
 	return k, nil
 }
 
@@ -138,13 +169,13 @@ func (s *Service) DescribeKey(_ context.Context, caller Caller, in *kmsapi.Descr
 	if err := knownTokens(in.GrantTokens); err != nil {
 		return nil, err
 	}
-	k, err := s.resolve(in.KeyID)
+	a, err := s.accessNamed(caller, kmsapi.OpDescribeKey, in.KeyID)
 	if err != nil {
 		return nil, err
 	}
 	var out *kmsapi.DescribeKeyOutput
-	err = s.perform(access{caller: caller, action: kmsapi.OpDescribeKey, key: k}, func(materials) error {
-		out = &kmsapi.DescribeKeyOutput{KeyMetadata: k.metadata()}
+	err = s.perform(a, func(materials) error {
+		out = &kmsapi.DescribeKeyOutput{KeyMetadata: a.key.metadata()}
 		return nil
 	})
 	return out, err
@@ -153,7 +184,7 @@ func (s *Service) DescribeKey(_ context.Context, caller Caller, in *kmsapi.Descr
 func (k *key) metadata() kmsapi.KeyMetadata {
 	r := k.record
 	m := kmsapi.KeyMetadata{
-		AWSAccountID:          Account,
+		AWSAccountID:          r.Account,
 		Arn:                   k.arn,
 		CreationDate:          epochSeconds(r.CreatedAt),
 		CurrentKeyMaterialID:  r.Materials[len(r.Materials)-1].ID,
@@ -162,7 +193,7 @@ func (k *key) metadata() kmsapi.KeyMetadata {
 		Enabled:               r.State == kmsapi.StateEnabled,
 		EncryptionAlgorithms:  []string{kmsapi.SpecSymmetricDefault},
 		KeyID:                 r.ID,
-		KeyManager:            kmsapi.ManagerCustomer,
+		KeyManager:            r.manager(),
 		KeySpec:               r.Spec,
 		KeyState:              r.State,
 		KeyUsage:              r.Usage,
@@ -178,7 +209,7 @@ func (k *key) metadata() kmsapi.KeyMetadata {
 // epochSeconds is a JSON 1.1 timestamp, in milliseconds' precision as AWS's.
 func epochSeconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
-// ListKeys returns a page of all keys.
+// ListKeys returns a page of the keys of the caller's account.
 func (s *Service) ListKeys(_ context.Context, caller Caller, in *kmsapi.ListKeysInput) (*kmsapi.ListKeysOutput, error) {
 	var v violations
 	v.number(in.Limit, "limit", 1, 1000)
@@ -188,12 +219,12 @@ func (s *Service) ListKeys(_ context.Context, caller Caller, in *kmsapi.ListKeys
 	}
 	out := &kmsapi.ListKeysOutput{Keys: []kmsapi.KeyListEntry{}}
 	err := s.perform(access{caller: caller, action: kmsapi.OpListKeys}, func(materials) error {
-		ids, next, err := page(s.index.keyIDs(), func(id string) string { return id }, in.Limit, 100, in.Marker)
+		ids, next, err := page(s.index.keyIDs(caller.Account), func(id string) string { return id }, in.Limit, 100, in.Marker)
 		if err != nil {
 			return err
 		}
 		for _, id := range ids {
-			out.Keys = append(out.Keys, kmsapi.KeyListEntry{KeyArn: keyARN(id), KeyID: id})
+			out.Keys = append(out.Keys, kmsapi.KeyListEntry{KeyArn: keyARN(caller.Account, id), KeyID: id})
 		}
 		out.NextMarker, out.Truncated = next, next != ""
 		return nil

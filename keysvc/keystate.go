@@ -19,7 +19,8 @@ func (k *key) permits(action string) error {
 	}
 	switch action {
 	case kmsapi.OpDescribeKey, kmsapi.OpListAliases, kmsapi.OpDeleteAlias, kmsapi.OpListResourceTags,
-		kmsapi.OpGetKeyRotationStatus, kmsapi.OpListKeyRotations, kmsapi.OpGetKeyLastUsage:
+		kmsapi.OpGetKeyRotationStatus, kmsapi.OpListKeyRotations, kmsapi.OpGetKeyLastUsage,
+		kmsapi.OpGetKeyPolicy, kmsapi.OpPutKeyPolicy, kmsapi.OpListKeyPolicies:
 		return nil // in any state
 	case kmsapi.OpEnableKey, kmsapi.OpDisableKey:
 		return in(kmsapi.StateEnabled, kmsapi.StateDisabled)

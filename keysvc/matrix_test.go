@@ -45,6 +45,9 @@ var (
 	onlyPending = [3]string{notYet, notYet, ok}
 )
 
+// newPolicy is not the one that a key has already.
+const newPolicy = `{"Statement":{"Effect":"Allow","Principal":{"AWS":"000000000000"},"Action":"kms:*","Resource":"*"}}`
+
 // matrix is AWS's table of key states, for the operations there are.
 var matrix = map[string]operation{
 	"CancelKeyDeletion": {func(t *testing.T, s subject) error {
@@ -107,12 +110,20 @@ var matrix = map[string]operation{
 		_, err := s.GetKeyLastUsage(t.Context(), &kms.GetKeyLastUsageInput{KeyId: &s.id})
 		return err
 	}, always},
+	"GetKeyPolicy": {func(t *testing.T, s subject) error {
+		_, err := s.GetKeyPolicy(t.Context(), &kms.GetKeyPolicyInput{KeyId: &s.id})
+		return err
+	}, always},
 	"GetKeyRotationStatus": {func(t *testing.T, s subject) error {
 		_, err := s.GetKeyRotationStatus(t.Context(), &kms.GetKeyRotationStatusInput{KeyId: &s.id})
 		return err
 	}, always},
 	"ListAliases": {func(t *testing.T, s subject) error {
 		_, err := s.ListAliases(t.Context(), &kms.ListAliasesInput{KeyId: &s.id})
+		return err
+	}, always},
+	"ListKeyPolicies": {func(t *testing.T, s subject) error {
+		_, err := s.ListKeyPolicies(t.Context(), &kms.ListKeyPoliciesInput{KeyId: &s.id})
 		return err
 	}, always},
 	"ListKeyRotations": {func(t *testing.T, s subject) error {
@@ -125,6 +136,10 @@ var matrix = map[string]operation{
 	}, unaffected},
 	"ListResourceTags": {func(t *testing.T, s subject) error {
 		_, err := s.ListResourceTags(t.Context(), &kms.ListResourceTagsInput{KeyId: &s.id})
+		return err
+	}, always},
+	"PutKeyPolicy": {func(t *testing.T, s subject) error {
+		_, err := s.PutKeyPolicy(t.Context(), &kms.PutKeyPolicyInput{KeyId: &s.id, Policy: aws.String(newPolicy)})
 		return err
 	}, always},
 	"ReEncrypt": {func(t *testing.T, s subject) error {
@@ -226,7 +241,7 @@ func TestEveryOperationIsAuthorized(t *testing.T) {
 func TestOperationsWithoutAliases(t *testing.T) {
 	c := sdk(keysvctest.NewServer(t))
 	for _, name := range []string{"CancelKeyDeletion", "DisableKey", "DisableKeyRotation", "EnableKey", "EnableKeyRotation", "GetKeyLastUsage",
-		"GetKeyRotationStatus", "ListAliases", "ListKeyRotations", "ListResourceTags", "RotateKeyOnDemand", "ScheduleKeyDeletion",
+		"GetKeyPolicy", "GetKeyRotationStatus", "ListAliases", "ListKeyPolicies", "ListKeyRotations", "ListResourceTags", "PutKeyPolicy", "RotateKeyOnDemand", "ScheduleKeyDeletion",
 		"TagResource", "UntagResource", "UpdateKeyDescription"} {
 		s := newSubject(t, c, types.KeyStateEnabled)
 		for id, code := range map[string]string{
@@ -252,11 +267,15 @@ func snapshot(t *testing.T, s subject) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	policy, err := s.GetKeyPolicy(t.Context(), &kms.GetKeyPolicyInput{KeyId: &s.id})
+	if err != nil {
+		t.Fatal(err)
+	}
 	aliases, err := s.ListAliases(t.Context(), &kms.ListAliasesInput{KeyId: &s.id})
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := json.Marshal([]any{describe(t, s.Client, s.id), tagsOf(t, s.Client, s.id), status.KeyRotationEnabled, status.NextRotationDate, aliases.Aliases})
+	all, err := json.Marshal([]any{describe(t, s.Client, s.id), tagsOf(t, s.Client, s.id), status.KeyRotationEnabled, status.NextRotationDate, policy.Policy, aliases.Aliases})
 	if err != nil {
 		t.Fatal(err)
 	}

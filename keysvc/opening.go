@@ -1,8 +1,11 @@
 package keysvc
 
 import (
+	"strconv"
+
 	"kmsfs.dev/kmsfs/internal/secret"
 	"kmsfs.dev/kmsfs/keysvc/internal/blob"
+	"kmsfs.dev/kmsfs/keysvc/internal/policy"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
 
@@ -27,11 +30,17 @@ type opened struct {
 // open authorizes o and unwraps its blob. The order of checks is AWS's:
 // resolve the key, authorize, the key's state, and the ciphertext last.
 func (s *Service) open(o opening, use func(opened) error) error {
-	k, err := s.openingKey(o)
+	a, err := s.openingAccess(o)
 	if err != nil {
 		return err
 	}
-	return s.perform(access{caller: o.caller, action: o.action, key: k, context: o.context}, func(m materials) error {
+	return s.openAs(a, o, use)
+}
+
+// openAs is open with the access that o is.
+func (s *Service) openAs(a access, o opening, use func(opened) error) error {
+	k := a.key
+	return s.perform(a, func(m materials) error {
 		if err := algorithmFits(o.algorithm, k); err != nil {
 			return err
 		}
@@ -50,26 +59,39 @@ func (s *Service) open(o opening, use func(opened) error) error {
 	})
 }
 
-// openingKey is the key that the caller names, or else the one that the blob
-// does.
-func (s *Service) openingKey(o opening) (*key, error) {
+// openingAccess is to the key that the caller names, or else the one that the
+// blob does.
+func (s *Service) openingAccess(o opening) (access, error) {
+	a := access{caller: o.caller, action: o.action}
 	if o.keyID != "" {
-		return s.resolve(o.keyID)
+		var err error
+		if a, err = s.accessNamed(o.caller, o.action, o.keyID); err != nil {
+			return a, err
+		}
+	} else if err := s.blobNames(&a, o); err != nil {
+		return a, err
 	}
+	a.context = o.context
+	return a, nil
+}
+
+// blobNames sets the key of a to the one that o's blob is under.
+func (s *Service) blobNames(a *access, o opening) error {
 	if o.ignoreBlob {
-		return nil, errorf(kmsapi.CodeValidation, "A key id is required when the ciphertext is ignored.")
+		return errorf(kmsapi.CodeValidation, "A key id is required when the ciphertext is ignored.")
 	}
 	ref, err := blob.Parse(o.blob)
 	if err != nil {
-		return nil, &kmsapi.Error{Code: kmsapi.CodeInvalidCiphertext}
+		return &kmsapi.Error{Code: kmsapi.CodeInvalidCiphertext}
 	}
 	k := s.index.keyOfBlob(ref.KeyID)
 	if k == nil {
 		// Not NotFoundException: a changed byte in the blob's key id must look
 		// like a changed byte anywhere else in it.
-		return nil, &kmsapi.Error{Code: kmsapi.CodeInvalidCiphertext}
+		return &kmsapi.Error{Code: kmsapi.CodeInvalidCiphertext}
 	}
-	return k, nil
+	a.key, a.byBlob = k, true
+	return nil
 }
 
 // blobIsUnder tells a blob of another key (IncorrectKeyException) from what is
@@ -101,13 +123,20 @@ type sealing struct {
 
 // reEncrypt fills in out with the blob of o wrapped anew.
 func (s *Service) reEncrypt(o opening, to sealing, out *kmsapi.ReEncryptOutput) error {
-	dst, err := s.resolve(to.keyID)
+	dst, err := s.accessNamed(o.caller, reEncryptTo, to.keyID)
 	if err != nil {
 		return err
 	}
-	return s.open(o, func(p opened) error {
-		return s.perform(access{caller: o.caller, action: reEncryptTo, key: dst, context: to.context}, func(m materials) error {
-			if err := algorithmFits(to.algorithm, dst); err != nil {
+	src, err := s.openingAccess(o)
+	if err != nil {
+		return err
+	}
+	same := strconv.FormatBool(src.key.record.ID == dst.key.record.ID)
+	src.conditions = func(c *policy.Context) { c.Set("kms:ReEncryptOnSameKey", same) }
+	dst.context, dst.conditions = to.context, src.conditions
+	return s.openAs(src, o, func(p opened) error {
+		return s.perform(dst, func(m materials) error {
+			if err := algorithmFits(to.algorithm, dst.key); err != nil {
 				return err
 			}
 			if to.dryRun {
@@ -118,7 +147,7 @@ func (s *Service) reEncrypt(o opening, to sealing, out *kmsapi.ReEncryptOutput) 
 				return err
 			}
 			out.CiphertextBlob = sealed
-			out.KeyID, out.DestinationKeyMaterialID = dst.arn, m.current().id
+			out.KeyID, out.DestinationKeyMaterialID = dst.key.arn, m.current().id
 			out.SourceKeyID, out.SourceKeyMaterialID = p.key.arn, p.material.id
 			return nil
 		})

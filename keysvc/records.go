@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
 	"kmsfs.dev/kmsfs/internal/secret"
 	"kmsfs.dev/kmsfs/keysvc/internal/blob"
+	"kmsfs.dev/kmsfs/keysvc/internal/identity"
+	"kmsfs.dev/kmsfs/keysvc/internal/policy"
 	"kmsfs.dev/kmsfs/keysvc/internal/store"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
@@ -38,6 +41,9 @@ type keyRecord struct {
 	CreatedAt   time.Time
 	CreatedBy   string           // principal ARN
 	Materials   []materialRecord // oldest first; the last one encrypts
+	Account     string           // whose key it is
+	Manager     string           `json:",omitempty"` // AWS of an AWS managed key
+	Policy      *identity.Bound  `json:",omitempty"` // nil is the default key policy
 
 	Deletion          *deletion `json:",omitempty"` // while PendingDeletion
 	Rotation          *rotation `json:",omitempty"` // while automatic rotation is on
@@ -55,20 +61,39 @@ type materialRecord struct {
 // alias is what is stored of an alias.
 type alias struct {
 	Schema      int
+	Account     string
 	Name        string // alias/...
 	TargetKeyID string
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
 }
 
-// recordSchema is the version of all. An unknown one is refused.
-const recordSchema = 1
+// key is the alias's place in the index.
+func (a *alias) key() keyName { return keyName{a.Account, a.Name} }
+
+// recordName is the alias's, except that one of another account than this
+// machine's has it in front of its name: no name of an alias has a colon.
+func (a *alias) recordName() string {
+	if a.Account == Account {
+		return a.Name
+	}
+	return aliasRecords + a.Account + ":" + strings.TrimPrefix(a.Name, aliasPrefix)
+}
+
+// recordSchema is the version of all records that are written, and oldestSchema the
+// first that is read. An unknown one is refused: 2 has accounts and key policies, which a
+// service that knows only 1 would not enforce.
+const (
+	recordSchema = 2
+	oldestSchema = 1
+)
 
 // key is a key in memory.
 type key struct {
 	record    keyRecord
 	arn       string
 	bytes     [16]byte // the id as a CiphertextBlob has it
+	policy    *policy.Document
 	materials []material
 	life      *life // shared by all versions of this key
 }
@@ -78,18 +103,31 @@ func newKey(r keyRecord) (*key, error) {
 	if err != nil || id.String() != r.ID {
 		return nil, fmt.Errorf("key id %q is not a UUID", r.ID)
 	}
-	return &key{record: r, arn: keyARN(r.ID), bytes: id, life: new(life)}, nil
+	d, err := r.keyPolicy()
+	if err != nil {
+		return nil, err
+	}
+	return &key{record: r, arn: keyARN(r.Account, r.ID), bytes: id, policy: d, life: new(life)}, nil
 }
 
 // withRecord is k with another record; the material is shared.
-func (k *key) withRecord(r keyRecord) *key {
+func (k *key) withRecord(r keyRecord) (*key, error) {
 	c := *k
 	c.record = r
-	return &c
+	if r.Policy != k.record.Policy {
+		var err error
+		if c.policy, err = r.keyPolicy(); err != nil {
+			return nil, err
+		}
+	}
+	return &c, nil
 }
 
-func keyARN(id string) string     { return "arn:aws:kms:" + Region + ":" + Account + ":key/" + id }
-func aliasARN(name string) string { return "arn:aws:kms:" + Region + ":" + Account + ":" + name }
+func keyARN(account, id string) string     { return arn(account, "key/"+id) }
+func aliasARN(account, name string) string { return arn(account, name) }
+func arn(account, resource string) string {
+	return "arn:aws:kms:" + Region + ":" + account + ":" + resource
+}
 
 // newMaterial describes material, which it takes over.
 func newMaterial(id string, bytes *secret.Buffer) (material, error) {
@@ -110,6 +148,7 @@ func (s *Service) load() error {
 			if err := parseRecord(name, value, &r, &r.Schema); err != nil {
 				return err
 			}
+			r.Schema, r.Account = recordSchema, accountOr(r.Account) // as it will be written next
 			k, err := newKey(r)
 			if err != nil {
 				return fmt.Errorf("record %s: %w", name, err)
@@ -137,7 +176,8 @@ func (s *Service) load() error {
 			if err := parseRecord(name, value, a, &a.Schema); err != nil {
 				return err
 			}
-			if s.index.key(a.TargetKeyID) == nil {
+			a.Schema, a.Account = recordSchema, accountOr(a.Account)
+			if k := s.index.key(a.TargetKeyID); k == nil || k.record.Account != a.Account {
 				return fmt.Errorf("record %s: its key %s is missing: the store was changed, restore it from a backup", name, a.TargetKeyID)
 			}
 			s.index.setAlias(a)
@@ -150,10 +190,19 @@ func parseRecord(name string, value []byte, into any, schema *int) error {
 	if err := json.Unmarshal(value, into); err != nil {
 		return fmt.Errorf("record %s: %w", name, err)
 	}
-	if *schema != recordSchema {
+	if *schema < oldestSchema || *schema > recordSchema {
 		return fmt.Errorf("record %s has schema %d, this version knows %d: use a newer kmsfs", name, *schema, recordSchema)
 	}
 	return nil
+}
+
+// accountOr is the account in a record. In those of the first schema there is
+// none.
+func accountOr(account string) string {
+	if account == "" {
+		return Account
+	}
+	return account
 }
 
 // loadMaterials opens k's material into locked memory.

@@ -10,43 +10,68 @@ import (
 
 const aliasPrefix = "alias/"
 
-// resolve finds the key that a KeyId names: a key id, a key ARN, an alias name
-// or an alias ARN.
-func (s *Service) resolve(keyID string) (*key, error) {
-	name, err := localName(keyID)
-	if err != nil {
-		return nil, err
+// keyName is what a KeyId names: a key or an alias of an account.
+type keyName struct {
+	account string
+	name    string // of a key its id, of an alias alias/...
+}
+
+func (n keyName) isAlias() bool { return strings.HasPrefix(n.name, aliasPrefix) }
+
+func (n keyName) arn() string {
+	if n.isAlias() {
+		return aliasARN(n.account, n.name)
 	}
-	if strings.HasPrefix(name, aliasPrefix) {
-		a := s.index.alias(name)
-		if a == nil {
-			return nil, errorf(kmsapi.CodeNotFound, "Alias %s is not found.", aliasARN(name))
+	return keyARN(n.account, n.name)
+}
+
+// accessNamed is an access to the key that keyID names: a key id, a key ARN, an
+// alias name or an alias ARN. Of a key in another account that does not exist
+// the caller learns no more than of one that does not let it in.
+func (s *Service) accessNamed(caller Caller, action, keyID string) (access, error) {
+	a := access{caller: caller, action: action}
+	n, err := parseKeyID(caller, keyID)
+	if err != nil {
+		return a, err
+	}
+	if n.isAlias() {
+		a.requestAlias = n.name
+	}
+	if a.key, err = s.lookup(caller, n); err != nil && n.account != caller.Account {
+		err = hiddenKey(caller, a.name(), n.arn())
+	}
+	return a, err
+}
+
+// accessKey is accessNamed for the actions that take no alias.
+func (s *Service) accessKey(caller Caller, action, keyID string) (access, error) {
+	if n, err := parseKeyID(caller, keyID); err == nil && n.isAlias() {
+		return access{}, errorf(kmsapi.CodeInvalidArn, "Invalid keyId '%s'", keyID)
+	}
+	return s.accessNamed(caller, action, keyID)
+}
+
+// lookup finds a key. An AWS managed key of the caller's account that nobody has
+// asked for yet is made.
+func (s *Service) lookup(caller Caller, n keyName) (*key, error) {
+	id := n.name
+	if n.isAlias() {
+		al := s.index.alias(n)
+		if al == nil && n.account == caller.Account && isManagedAlias(n.name) {
+			return s.managedKey(n.account, n.name)
 		}
-		name = a.TargetKeyID
+		if al == nil {
+			return nil, errorf(kmsapi.CodeNotFound, "Alias %s is not found.", n.arn())
+		}
+		id = al.TargetKeyID
 	}
-	return s.keyNamed(name)
-}
-
-// resolveKey is resolve for the actions that take no alias.
-func (s *Service) resolveKey(keyID string) (*key, error) {
-	name, err := localName(keyID)
-	if err != nil {
-		return nil, err
-	}
-	if strings.HasPrefix(name, aliasPrefix) {
-		return nil, errorf(kmsapi.CodeInvalidArn, "Invalid keyId '%s'", keyID)
-	}
-	return s.keyNamed(name)
-}
-
-func (s *Service) keyNamed(id string) (*key, error) {
-	if k := s.index.key(id); k != nil {
+	if k := s.index.key(id); k != nil && k.record.Account == n.account {
 		return k, nil
 	}
 	if !plausibleKeyID(id) {
 		return nil, errorf(kmsapi.CodeNotFound, "Invalid keyId '%s'", id)
 	}
-	return nil, errorf(kmsapi.CodeNotFound, "Key '%s' does not exist", keyARN(id))
+	return nil, errorf(kmsapi.CodeNotFound, "Key '%s' does not exist", keyARN(n.account, id))
 }
 
 func plausibleKeyID(id string) bool {
@@ -57,27 +82,28 @@ func plausibleKeyID(id string) bool {
 	return err == nil && u.String() == id
 }
 
-// localName strips an ARN of this account and region from a KeyId.
-func localName(keyID string) (string, error) {
+// parseKeyID takes an ARN of this region apart. Everything else is a name in the
+// caller's account.
+func parseKeyID(caller Caller, keyID string) (keyName, error) {
 	if !strings.HasPrefix(keyID, "arn:") {
-		return keyID, nil
+		return keyName{caller.Account, keyID}, nil
 	}
 	p := strings.SplitN(keyID, ":", 6)
 	if len(p) != 6 || p[1] != "aws" || p[2] != "kms" {
-		return "", errorf(kmsapi.CodeInvalidArn, "Invalid arn %s", keyID)
+		return keyName{}, errorf(kmsapi.CodeInvalidArn, "Invalid arn %s", keyID)
 	}
 	name, isKey := strings.CutPrefix(p[5], "key/")
-	if !isKey && !strings.HasPrefix(name, aliasPrefix) {
-		return "", errorf(kmsapi.CodeInvalidArn, "Invalid arn %s", keyID)
-	}
-	if isKey && strings.HasPrefix(name, aliasPrefix) {
-		return "", errorf(kmsapi.CodeInvalidArn, "Invalid arn %s", keyID)
+	if isKey == strings.HasPrefix(name, aliasPrefix) {
+		return keyName{}, errorf(kmsapi.CodeInvalidArn, "Invalid arn %s", keyID)
 	}
 	if p[3] != Region {
-		return "", errorf(kmsapi.CodeNotFound, "Invalid arn %s", p[3])
+		return keyName{}, errorf(kmsapi.CodeNotFound, "Invalid arn %s", p[3])
 	}
-	if p[4] != Account {
-		return "", errorf(kmsapi.CodeNotFound, "Key '%s' does not exist", keyID)
+	if !isAccount(p[4]) {
+		return keyName{}, errorf(kmsapi.CodeNotFound, "Key '%s' does not exist", keyID)
 	}
-	return name, nil
+	return keyName{p[4], name}, nil
 }
+
+// isAccount tells what is the number of an account.
+func isAccount(s string) bool { return len(s) == 12 && strings.Trim(s, "0123456789") == "" }

@@ -11,6 +11,7 @@ import (
 	"kmsfs.dev/kmsfs/internal/secret"
 	"kmsfs.dev/kmsfs/keysvc/internal/audit"
 	"kmsfs.dev/kmsfs/keysvc/internal/blob"
+	"kmsfs.dev/kmsfs/keysvc/internal/policy"
 	"kmsfs.dev/kmsfs/keysvc/internal/store"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
@@ -45,11 +46,12 @@ func (s *Service) EnableKeyRotation(_ context.Context, caller Caller, in *kmsapi
 	if err := v.err(); err != nil {
 		return nil, err
 	}
-	return s.setRotation(caller, in.KeyID, kmsapi.OpEnableKeyRotation, func(old *rotation) *rotation {
-		days := kmsapi.NormalRotationPeriod
-		if in.RotationPeriodInDays != nil {
-			days = *in.RotationPeriodInDays
-		}
+	days := kmsapi.NormalRotationPeriod
+	if in.RotationPeriodInDays != nil {
+		days = *in.RotationPeriodInDays
+	}
+	period := numberCondition("kms:RotationPeriodInDays", days)
+	return s.setRotation(caller, in.KeyID, kmsapi.OpEnableKeyRotation, period, func(old *rotation) *rotation {
 		if old != nil && (in.RotationPeriodInDays == nil || old.PeriodDays == days) {
 			return old
 		}
@@ -59,11 +61,11 @@ func (s *Service) EnableKeyRotation(_ context.Context, caller Caller, in *kmsapi
 
 // DisableKeyRotation turns automatic rotation off.
 func (s *Service) DisableKeyRotation(_ context.Context, caller Caller, in *kmsapi.KeyIDInput) (*kmsapi.Empty, error) {
-	return s.setRotation(caller, in.KeyID, kmsapi.OpDisableKeyRotation, func(*rotation) *rotation { return nil })
+	return s.setRotation(caller, in.KeyID, kmsapi.OpDisableKeyRotation, nil, func(*rotation) *rotation { return nil })
 }
 
-func (s *Service) setRotation(caller Caller, keyID, action string, change func(*rotation) *rotation) (*kmsapi.Empty, error) {
-	err := s.changeKey(caller, keyID, action, func(k *key) error {
+func (s *Service) setRotation(caller Caller, keyID, action string, conditions func(*policy.Context), change func(*rotation) *rotation) (*kmsapi.Empty, error) {
+	err := s.changeKeyIf(caller, keyID, action, conditions, func(k *key) error {
 		if err := k.supportsRotation(); err != nil {
 			return err
 		}
@@ -101,9 +103,9 @@ func (s *Service) RotateKeyOnDemand(_ context.Context, caller Caller, in *kmsapi
 		s.changing.Lock()
 		defer s.changing.Unlock()
 		// It may have changed before the lock was ours.
-		k, err := s.keyNamed(k.record.ID)
-		if err != nil {
-			return err
+		arn := k.arn
+		if k = s.index.key(k.record.ID); k == nil {
+			return errorf(kmsapi.CodeNotFound, "Key '%s' does not exist", arn)
 		}
 		if err := k.permits(kmsapi.OpRotateKeyOnDemand); err != nil {
 			return err
@@ -153,6 +155,10 @@ func (s *Service) rotate(k *key, r keyRecord, kind string) (err error) {
 		}
 	}()
 	r.Materials = append(slices.Clone(r.Materials), materialRecord{ID: m.id, CreatedAt: s.now(), Rotation: kind})
+	next, err := k.withRecord(r)
+	if err != nil {
+		return err
+	}
 	err = s.db.Update(func(tx store.SealedTx) error {
 		if err := tx.Set(materialRecordName(r.ID, m.id), m.bytes.Bytes()); err != nil {
 			return err
@@ -162,7 +168,6 @@ func (s *Service) rotate(k *key, r keyRecord, kind string) (err error) {
 	if err != nil {
 		return err
 	}
-	next := k.withRecord(r)
 	next.materials = append(slices.Clone(k.materials), m)
 	s.showKey(next)
 	s.recordEvent(eventRotateKey, k, audit.ServiceEventDetails{RotationType: kind})

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"kmsfs.dev/kmsfs/keysvc/internal/policy"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
 
@@ -59,7 +60,8 @@ func (s *Service) TagResource(_ context.Context, caller Caller, in *kmsapi.TagRe
 	if err := checkTags(in.Tags); err != nil {
 		return nil, err
 	}
-	return s.retag(caller, in.KeyID, kmsapi.OpTagResource, func(k *key) ([]kmsapi.Tag, error) {
+	given := func(c *policy.Context) { setRequestTags(c, in.Tags) }
+	return s.retag(caller, in.KeyID, kmsapi.OpTagResource, given, func(k *key) ([]kmsapi.Tag, error) {
 		tags := slices.Clone(k.record.Tags)
 		for _, t := range in.Tags {
 			if i := slices.IndexFunc(tags, func(old kmsapi.Tag) bool { return old.TagKey == t.TagKey }); i >= 0 {
@@ -97,14 +99,15 @@ func (s *Service) UntagResource(_ context.Context, caller Caller, in *kmsapi.Unt
 			return nil, err
 		}
 	}
-	return s.retag(caller, in.KeyID, kmsapi.OpUntagResource, func(k *key) ([]kmsapi.Tag, error) {
+	given := func(c *policy.Context) { c.SetList("aws:TagKeys", in.TagKeys) }
+	return s.retag(caller, in.KeyID, kmsapi.OpUntagResource, given, func(k *key) ([]kmsapi.Tag, error) {
 		return slices.DeleteFunc(slices.Clone(k.record.Tags), func(t kmsapi.Tag) bool { return slices.Contains(in.TagKeys, t.TagKey) }), nil
 	})
 }
 
 // retag gives a key the tags that change returns.
-func (s *Service) retag(caller Caller, keyID, action string, change func(*key) ([]kmsapi.Tag, error)) (*kmsapi.Empty, error) {
-	err := s.changeKey(caller, keyID, action, func(k *key) error {
+func (s *Service) retag(caller Caller, keyID, action string, conditions func(*policy.Context), change func(*key) ([]kmsapi.Tag, error)) (*kmsapi.Empty, error) {
+	err := s.changeKeyIf(caller, keyID, action, conditions, func(k *key) error {
 		tags, err := change(k)
 		if err != nil || slices.Equal(tags, k.record.Tags) {
 			return err

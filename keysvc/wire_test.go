@@ -46,27 +46,27 @@ func TestOtherUsersAreRefused(t *testing.T) {
 	_, err = other.GenerateRandom(ctx, &kms.GenerateRandomInput{NumberOfBytes: aws.Int32(1)})
 	denied("GenerateRandom", "*", "identity", err)
 	_, err = other.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &id})
-	denied("DescribeKey", key, "resource", err)
+	denied("DescribeKey", key, "identity", err)
 	_, err = other.DisableKey(ctx, &kms.DisableKeyInput{KeyId: &id})
-	denied("DisableKey", key, "resource", err)
+	denied("DisableKey", key, "identity", err)
 	_, err = other.EnableKey(ctx, &kms.EnableKeyInput{KeyId: &id})
-	denied("EnableKey", key, "resource", err)
+	denied("EnableKey", key, "identity", err)
 	_, err = other.Encrypt(ctx, &kms.EncryptInput{KeyId: aws.String("alias/a"), Plaintext: []byte("p")})
-	denied("Encrypt", key, "resource", err)
+	denied("Encrypt", key, "identity", err)
 	_, err = other.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: enc.CiphertextBlob})
-	denied("Decrypt", key, "resource", err)
+	denied("Decrypt", key, "identity", err)
 	_, err = other.ReEncrypt(ctx, &kms.ReEncryptInput{CiphertextBlob: enc.CiphertextBlob, DestinationKeyId: &id})
-	denied("ReEncryptFrom", key, "resource", err)
+	denied("ReEncryptFrom", key, "identity", err)
 	_, err = other.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{KeyId: &id, NumberOfBytes: aws.Int32(1)})
-	denied("GenerateDataKey", key, "resource", err)
+	denied("GenerateDataKey", key, "identity", err)
 	_, err = other.GenerateDataKeyWithoutPlaintext(ctx, &kms.GenerateDataKeyWithoutPlaintextInput{KeyId: &id, NumberOfBytes: aws.Int32(1)})
-	denied("GenerateDataKeyWithoutPlaintext", key, "resource", err)
+	denied("GenerateDataKeyWithoutPlaintext", key, "identity", err)
 	_, err = other.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: aws.String("alias/b"), TargetKeyId: &id})
-	denied("CreateAlias", key, "resource", err)
+	denied("CreateAlias", key, "identity", err)
 	_, err = other.UpdateAlias(ctx, &kms.UpdateAliasInput{AliasName: aws.String("alias/a"), TargetKeyId: &id})
-	denied("UpdateAlias", key, "resource", err)
+	denied("UpdateAlias", key, "identity", err)
 	_, err = other.DeleteAlias(ctx, &kms.DeleteAliasInput{AliasName: aws.String("alias/a")})
-	denied("DeleteAlias", key, "resource", err)
+	denied("DeleteAlias", key, "identity", err)
 
 	// Authorization comes before the key's state and before the ciphertext.
 	if _, err := owner.DisableKey(ctx, &kms.DisableKeyInput{KeyId: &id}); err != nil {
@@ -75,7 +75,7 @@ func TestOtherUsersAreRefused(t *testing.T) {
 	bad := append([]byte(nil), enc.CiphertextBlob...)
 	bad[len(bad)-1] ^= 1
 	_, err = other.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: bad})
-	denied("Decrypt", key, "resource", err)
+	denied("Decrypt", key, "identity", err)
 }
 
 func TestOwnerWhoIsNotRoot(t *testing.T) {

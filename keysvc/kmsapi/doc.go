@@ -33,11 +33,14 @@ const (
 	OpGenerateDataKeyWithoutPlaintext = "GenerateDataKeyWithoutPlaintext"
 	OpGenerateRandom                  = "GenerateRandom"
 	OpGetKeyLastUsage                 = "GetKeyLastUsage"
+	OpGetKeyPolicy                    = "GetKeyPolicy"
 	OpGetKeyRotationStatus            = "GetKeyRotationStatus"
 	OpListAliases                     = "ListAliases"
+	OpListKeyPolicies                 = "ListKeyPolicies"
 	OpListKeyRotations                = "ListKeyRotations"
 	OpListKeys                        = "ListKeys"
 	OpListResourceTags                = "ListResourceTags"
+	OpPutKeyPolicy                    = "PutKeyPolicy"
 	OpReEncrypt                       = "ReEncrypt"
 	OpRotateKeyOnDemand               = "RotateKeyOnDemand"
 	OpScheduleKeyDeletion             = "ScheduleKeyDeletion"
@@ -49,16 +52,16 @@ const (
 
 // Limits of the API.
 const (
-	MaxPlaintext      = 4096 // bytes of plaintext in Encrypt
-	MaxCiphertextBlob = 6144 // bytes of a CiphertextBlob in a request
-	MaxDataKey        = 1024 // NumberOfBytes of GenerateDataKey and GenerateRandom
-	MaxGrantTokens    = 10   // grant tokens of one request
-	MaxAliasName      = 256  // characters of an alias name, "alias/" included
-	MaxAliasesPerKey  = 50   // aliases of one key
-	MaxTagsPerKey     = 50   // tags of one key
-	MaxDescription    = 8192 // characters of a key's description
-	MaxKeyID          = 2048 // characters of a key identifier
-	MaxPolicy         = 32768
+	MaxPlaintext      = 4096  // bytes of plaintext in Encrypt
+	MaxCiphertextBlob = 6144  // bytes of a CiphertextBlob in a request
+	MaxDataKey        = 1024  // NumberOfBytes of GenerateDataKey and GenerateRandom
+	MaxGrantTokens    = 10    // grant tokens of one request
+	MaxAliasName      = 256   // characters of an alias name, "alias/" included
+	MaxAliasesPerKey  = 50    // aliases of one key
+	MaxTagsPerKey     = 50    // tags of one key
+	MaxDescription    = 8192  // characters of a key's description
+	MaxKeyID          = 2048  // characters of a key identifier
+	MaxPolicy         = 32768 // bytes of a key policy
 
 	MinPendingWindow     = 7  // days before a scheduled deletion
 	MaxPendingWindow     = 30 // also the default

@@ -14,6 +14,7 @@ const (
 	UsageEncryptDecrypt  = "ENCRYPT_DECRYPT"
 	OriginAWSKMS         = "AWS_KMS"
 	ManagerCustomer      = "CUSTOMER"
+	ManagerAWS           = "AWS"
 
 	DataKeyAES128 = "AES_128"
 	DataKeyAES256 = "AES_256"
