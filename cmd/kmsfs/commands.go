@@ -13,6 +13,7 @@ func commands() []*cli.Command {
 		keysvcCommand(),
 		keyCommand(),
 		aliasCommand(),
+		policyCommand(),
 		auditCommand(),
 	}
 }

@@ -31,3 +31,16 @@ type ListKeyPoliciesOutput struct {
 	PolicyNames []string
 	Truncated   bool
 }
+
+// PolicyCheck is what was found out about a policy that was not sent.
+type PolicyCheck struct {
+	PolicyType string // key, identity or trust
+	Faults     []PolicyFault
+}
+
+// PolicyFault is one thing that is wrong with a policy's text. Line and column
+// count from 1.
+type PolicyFault struct {
+	Line, Column int
+	Message      string
+}
