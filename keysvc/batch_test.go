@@ -312,3 +312,32 @@ func BenchmarkBatchUnwrap(b *testing.B) {
 		})
 	}
 }
+
+// TestBatchItemsAreAuthorizedAlone: a statement about one path refuses one item.
+func TestBatchItemsAreAuthorizedAlone(t *testing.T) {
+	c := keysvctest.NewServer(t).Client()
+	key := clientKey(t, c)
+	var items []kmsapi.BatchItem
+	for i, m := range batch(t, c, kmsapi.BatchItem{Op: kmsapi.OpGenerateDataKey, KeyID: key, EncryptionContext: pathContext(0), NumberOfBytes: 32},
+		kmsapi.BatchItem{Op: kmsapi.OpGenerateDataKey, KeyID: key, EncryptionContext: pathContext(1), NumberOfBytes: 32}) {
+		items = append(items,
+			kmsapi.BatchItem{Op: kmsapi.OpDecrypt, CiphertextBlob: m.CiphertextBlob, EncryptionContext: pathContext(i)},
+			kmsapi.BatchItem{Op: kmsapi.OpGenerateDataKey, KeyID: key, EncryptionContext: pathContext(i), NumberOfBytes: 32},
+			kmsapi.BatchItem{Op: kmsapi.OpReEncrypt, KeyID: key, CiphertextBlob: m.CiphertextBlob, EncryptionContext: pathContext(i), DestinationEncryptionContext: pathContext(2)},
+			kmsapi.BatchItem{Op: kmsapi.OpReEncrypt, KeyID: key, CiphertextBlob: m.CiphertextBlob, EncryptionContext: pathContext(i), DestinationEncryptionContext: pathContext(0)})
+	}
+	policy := statements(toAccount, `{"Effect": "Deny", "Principal": "*", "Action": ["kms:Decrypt", "kms:GenerateDataKey", "kms:ReEncrypt*"], "Resource": "*",
+		"Condition": {"StringEquals": {"kms:EncryptionContext:kmsfs:path": "/dir/file0"}}}`)
+	if err := c.PutKeyPolicy(t.Context(), key, policy, false); err != nil {
+		t.Fatal(err)
+	}
+	allowed := []bool{false, false, false, false, true, true, true, false}
+	for i, r := range batch(t, c, items...) {
+		if r.Err == nil != allowed[i] {
+			t.Errorf("item %d, %s: %v", i, items[i].Op, r.Err)
+		}
+		if !allowed[i] && (r.Err == nil || r.Err.Code != kmsapi.CodeAccessDenied || r.Plaintext != nil || r.CiphertextBlob != nil) {
+			t.Errorf("item %d, %s: %+v", i, items[i].Op, r)
+		}
+	}
+}
