@@ -61,6 +61,7 @@ func (s *Server) batch(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case errors.Is(err, frame.ErrFormat):
 		s.log.Warn("closed a batch connection", "principal", caller.ARN, "pid", caller.Peer.PID, "error", err)
+		s.svc.recordRefusal(refusedBatch, caller, b.origin, &kmsapi.Error{Code: kmsapi.CodeSerialization, Message: "The frame is malformed."})
 	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed):
 		s.log.Debug("batch connection", "error", err)
 	}

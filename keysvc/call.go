@@ -174,6 +174,22 @@ func (c *call) changed() bool {
 	return !c.record.ReadOnly && (c.record.ErrorCode == "" || c.record.ErrorCode == kmsapi.CodeInternal)
 }
 
+// recordRefusal records what was refused before it became a call.
+func (s *Service) recordRefusal(what string, by Caller, from origin, e *kmsapi.Error) {
+	c := new(call)
+	c.begin(what, from)
+	c.madeBy(by)
+	if err := s.record(c, e); err != nil {
+		s.log.Error("record a refusal", "what", what, "principal", by.ARN, "error", err)
+	}
+}
+
+// What is refused before it is a call.
+const (
+	refusedConnect = "Connect" // one connection too many
+	refusedBatch   = "Batch"   // a malformed frame
+)
+
 // errUnaudited is a bug: an action that was not begun as a call.
 var errUnaudited = errors.New("an action outside of a call, which nothing would record")
 

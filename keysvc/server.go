@@ -136,10 +136,15 @@ func (l *listener) Accept() (net.Conn, error) {
 			c.Close()
 			continue
 		}
-		if wrapped := l.s.admit(c, caller); wrapped != nil {
+		wrapped, crowded := l.s.admit(c, caller)
+		if wrapped != nil {
 			return wrapped, nil
 		}
 		c.Close()
+		if crowded {
+			l.s.svc.recordRefusal(refusedConnect, caller, origin{address: localAddress},
+				&kmsapi.Error{Code: kmsapi.CodeLimitExceeded, Message: "The user has too many connections."})
+		}
 	}
 }
 
@@ -169,13 +174,13 @@ func (c *conn) Close() error {
 // owner nor root: they must not use up what the owner's mounts need.
 const maxForeign = 16
 
-func (s *Server) admit(c net.Conn, caller Caller) *conn {
+func (s *Server) admit(c net.Conn, caller Caller) (_ *conn, crowded bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.over || s.crowdedLocked(caller.Peer.UID) {
-		return nil
+	if crowded = s.crowdedLocked(caller.Peer.UID); s.over || crowded {
+		return nil, crowded
 	}
-	return s.countLocked(&conn{Conn: c, caller: caller, s: s})
+	return s.countLocked(&conn{Conn: c, caller: caller, s: s}), false
 }
 
 func (s *Server) countLocked(c *conn) *conn {

@@ -57,6 +57,11 @@ func WithOwner(uid uint32) Option {
 	return func(o *options) { o.service.OwnerUID = &uid }
 }
 
+// WithAuditDir puts the audit log into another directory.
+func WithAuditDir(dir string) Option {
+	return func(o *options) { o.service.AuditDir = dir }
+}
+
 // WithLog sends the service's log somewhere. It is discarded otherwise.
 func WithLog(log *slog.Logger) Option {
 	return func(o *options) { o.service.Log, o.server.Log = log, log }
