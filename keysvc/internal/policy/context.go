@@ -1,6 +1,9 @@
 package policy
 
-import "slices"
+import (
+	"slices"
+	"unicode/utf8"
+)
 
 // A Context is what the conditions of a policy are evaluated against: the
 // request context of the IAM User Guide. Names of keys ignore case, also the part
@@ -18,10 +21,10 @@ import "slices"
 // The zero Context is empty. Not safe for concurrent writers.
 type Context struct {
 	entries []entry
+	hashes  []uint32 // of the entries' names: a look-up goes through these first
 }
 
 type entry struct {
-	hash uint32
 	name string
 	one  [1]string
 	list []string // instead of one
@@ -29,19 +32,24 @@ type entry struct {
 
 // Set gives a key one value.
 func (c *Context) Set(key, value string) {
-	c.entries = append(c.entries, entry{hash: hashKey(key), name: key, one: [1]string{value}})
+	c.add(entry{name: key, one: [1]string{value}})
 }
 
 // SetList gives a multivalued key its values, which the Context keeps. A key
 // without values is a key that is not there.
 func (c *Context) SetList(key string, values []string) {
 	if len(values) > 0 {
-		c.entries = append(c.entries, entry{hash: hashKey(key), name: key, list: values})
+		c.add(entry{name: key, list: values})
 	}
 }
 
+func (c *Context) add(e entry) {
+	c.entries = append(c.entries, e)
+	c.hashes = append(c.hashes, hashKey(e.name))
+}
+
 // Reset empties the Context and keeps its memory.
-func (c *Context) Reset() { c.entries = c.entries[:0] }
+func (c *Context) Reset() { c.entries, c.hashes = c.entries[:0], c.hashes[:0] }
 
 // A keyRef is a key as a policy names it.
 type keyRef struct {
@@ -68,9 +76,12 @@ func (c *Context) values(key keyRef) []string {
 		return nil
 	}
 	var found []string
-	for i := range c.entries {
+	for i, hash := range c.hashes {
+		if hash != key.hash {
+			continue
+		}
 		e := &c.entries[i]
-		if e.hash != key.hash || !equalFold(e.name, key.name) {
+		if !equalFold(e.name, key.name) {
 			continue
 		}
 		values := e.list
@@ -94,18 +105,37 @@ func (c *Context) variable(key keyRef) (string, bool) {
 	return "", false
 }
 
-// FNV-1a over folded characters.
+// FNV-1a over folded characters, the last few of a name: those tell keys apart.
 const (
-	hashSeed  uint32 = 2166136261
-	hashPrime uint32 = 16777619
+	hashSeed   uint32 = 2166136261
+	hashPrime  uint32 = 16777619
+	hashedTail        = 8
 )
 
 func hashKey(name string) uint32 {
 	h := hashSeed
+	tail := name[max(0, len(name)-hashedTail):]
+	for i := range len(tail) {
+		c := tail[i]
+		if c >= utf8.RuneSelf {
+			return hashChars(name)
+		}
+		h = (h ^ uint32(foldASCII(rune(c)))) * hashPrime
+	}
+	return h
+}
+
+// hashChars is hashKey where a character may be more than a byte.
+func hashChars(name string) uint32 {
+	var chars []rune
 	for name != "" {
 		r, n := nextFolded(name)
-		h = (h ^ uint32(r)) * hashPrime
+		chars = append(chars, r)
 		name = name[n:]
+	}
+	h := hashSeed
+	for _, r := range chars[max(0, len(chars)-hashedTail):] {
+		h = (h ^ uint32(r)) * hashPrime
 	}
 	return h
 }
