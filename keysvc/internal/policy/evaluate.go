@@ -23,6 +23,9 @@ type Grant int
 const (
 	// NoGrant covers it.
 	NoGrant Grant = iota
+	// GrantToAccount is one whose grantee is the caller's account. As for a key policy
+	// that names the account, the account's own policies decide.
+	GrantToAccount
 	// GrantToRole is one whose grantee is the caller's role. As for a key policy that
 	// names the role, the role's boundary and the session policies limit it.
 	GrantToRole
@@ -41,12 +44,12 @@ const (
 //  3. A resource policy that allows the caller itself, or "*", allows.
 //  4. One that allows the caller's role allows what boundary and session policies do.
 //  5. One that allows the caller's account leaves it to the caller's own policies, as in 2.
-//  6. A grant to the caller allows, one to its role as in 4.
+//  6. A grant to the caller allows, one to its role as in 4, one to its account as in 5.
 //  7. Everything else is denied.
 //
 // From another account than the resource's, 3 and 4 are as 5: both sides must allow. A
-// grant needs no policy of the other account ("Allowing users in other accounts to
-// use a KMS key"). A caller without an account is in another one, except a service, for
+// grant to somebody needs no policy of the other account ("Allowing users in other
+// accounts to use a KMS key"). A caller without an account is in another one, except a service, for
 // which the resource policy alone decides.
 //
 // Evaluate does not change its arguments and may run concurrently.
@@ -167,6 +170,10 @@ func (e *evaluation) decide() Decision {
 		return Decision{Outcome: Allowed, Policy: GrantPolicy}
 	case p.Grant == GrantToRole:
 		return limits
+	case p.Grant == GrantToAccount:
+		if denial = e.own(limits); denial.Outcome == Allowed {
+			return Decision{Outcome: Allowed, Policy: GrantPolicy}
+		}
 	}
 	return denial
 }

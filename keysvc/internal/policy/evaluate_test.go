@@ -291,6 +291,18 @@ func TestGrants(t *testing.T) {
 	given(t, policies{key: to(thirds), grant: policy.GrantToRole, boundary: allowNothing}).because(noBoundary, "carol", "kms:Decrypt")
 	given(t, policies{key: to(thirds), grant: policy.GrantToRole, session: []string{allowNothing}}).because(noSession, "carol", "kms:Decrypt")
 	given(t, policies{key: to(ours), grant: policy.NoGrant}).because(noIdentity, "carol", "kms:Decrypt")
+
+	w = given(t, policies{key: to(thirds), grant: policy.GrantToAccount})
+	w.allow("root", "kms:Decrypt")
+	w.because(noIdentity, "alice", "kms:Decrypt")
+	w = given(t, policies{key: to(thirds), grant: policy.GrantToAccount, identity: []string{allowDecrypt}})
+	for _, who := range []string{"alice", "carol"} {
+		w.allow(who, "kms:Decrypt")
+		w.allow(who, "kms:Decrypt", with{"account": theirs})
+		w.deny(who, "kms:Encrypt")
+	}
+	given(t, policies{key: to(thirds), grant: policy.GrantToAccount, identity: []string{allowDecrypt}, boundary: allowNothing}).
+		because(noBoundary, "alice", "kms:Decrypt")
 }
 
 func TestTrustPolicy(t *testing.T) {
@@ -356,6 +368,7 @@ func TestDecision(t *testing.T) {
 		{"carol", policies{key: to(roleARN), identity: []string{allowDecrypt}, grant: policy.GrantToPrincipal}, policy.ResourceBased},
 		{"carol", policies{key: to(roleARN), session: []string{allowNothing}, grant: policy.GrantToPrincipal}, policy.GrantPolicy},
 		{"carol", policies{key: to(thirds), session: []string{allowDecrypt}, grant: policy.GrantToRole}, policy.GrantPolicy},
+		{"carol", policies{key: to(thirds), identity: []string{allowDecrypt}, grant: policy.GrantToAccount}, policy.GrantPolicy},
 		{"root", policies{key: to(ours)}, policy.ResourceBased},
 	} {
 		r := &policy.Request{Principal: people[c.who], Action: "kms:Decrypt", Resource: keyARN, ResourceAccount: ours}

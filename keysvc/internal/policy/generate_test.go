@@ -294,6 +294,6 @@ func (d *dice) policies() *refPolicies {
 	if d.once(2) {
 		p.ids = uniqueIDs
 	}
-	p.grant = pick(d, policy.NoGrant, policy.NoGrant, policy.NoGrant, policy.GrantToRole, policy.GrantToPrincipal)
+	p.grant = pick(d, policy.NoGrant, policy.NoGrant, policy.NoGrant, policy.GrantToAccount, policy.GrantToRole, policy.GrantToPrincipal)
 	return p
 }

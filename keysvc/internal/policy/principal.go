@@ -161,34 +161,50 @@ func (r *reader) principal(n *node, kind PrincipalKind, account string) principa
 }
 
 func (r *reader) readAWSPrincipal(n *node) (principal, bool) {
+	kind, account, ok := awsPrincipal(n.text)
+	return r.principal(n, kind, account), ok
+}
+
+// awsPrincipal tells what an entry below "AWS" names.
+func awsPrincipal(text string) (kind PrincipalKind, account string, ok bool) {
 	switch {
-	case n.text == "*":
-		return r.principal(n, AnyPrincipal, ""), true
-	case isAccount(n.text):
-		return r.principal(n, AccountPrincipal, n.text), true
-	case isUniqueID(n.text):
-		return r.principal(n, UniqueIDPrincipal, ""), true
+	case text == "*":
+		return AnyPrincipal, "", true
+	case isAccount(text):
+		return AccountPrincipal, text, true
+	case isUniqueID(text):
+		return UniqueIDPrincipal, "", true
 	}
 	var parts [6]string
-	if !cutARN(n.text, &parts) || parts[0] != "arn" || !isPartition(parts[1]) || parts[3] != "" || !isAccount(parts[4]) {
-		return principal{}, false
+	if !cutARN(text, &parts) || parts[0] != "arn" || !isPartition(parts[1]) || parts[3] != "" || !isAccount(parts[4]) {
+		return 0, "", false
 	}
 	account, resource := parts[4], parts[5]
-	kind, name, _ := strings.Cut(resource, "/")
-	switch parts[2] + ":" + kind {
+	first, name, _ := strings.Cut(resource, "/")
+	switch parts[2] + ":" + first {
 	case "iam:root":
-		return r.principal(n, AccountPrincipal, account), resource == "root"
+		return AccountPrincipal, account, resource == "root"
 	case "iam:user":
-		return r.principal(n, UserPrincipal, account), isPathAndName(name)
+		return UserPrincipal, account, isPathAndName(name)
 	case "iam:role":
-		return r.principal(n, RolePrincipal, account), isPathAndName(name)
+		return RolePrincipal, account, isPathAndName(name)
 	case "sts:assumed-role":
 		role, session, _ := strings.Cut(name, "/")
-		return r.principal(n, SessionPrincipal, account), isName(role) && isName(session)
+		return SessionPrincipal, account, isName(role) && isName(session)
 	case "sts:federated-user":
-		return r.principal(n, FederatedUserPrincipal, account), isName(name)
+		return FederatedUserPrincipal, account, isName(name)
 	}
-	return principal{}, false
+	return 0, "", false
+}
+
+// ParsePrincipal reads a principal that stands alone, as a grant has it: what may stand
+// below "AWS" in a policy, except "*", or the name of a service.
+func ParsePrincipal(text string) (NamedPrincipal, bool) {
+	kind, account, ok := awsPrincipal(text)
+	if !ok && isService(text) {
+		kind, ok = ServicePrincipal, true
+	}
+	return NamedPrincipal{Kind: kind, Value: text, Account: account}, ok && kind != AnyPrincipal
 }
 
 const (
@@ -199,12 +215,16 @@ const (
 
 // readService reads the name of a service, as in ec2.amazonaws.com.
 func (r *reader) readService(n *node) (principal, bool) {
-	labels := strings.Split(n.text, ".")
+	return r.principal(n, ServicePrincipal, ""), isService(n.text)
+}
+
+func isService(text string) bool {
+	labels := strings.Split(text, ".")
 	ok := len(labels) > 1
 	for _, l := range labels {
 		ok = ok && only(l, letters+digits+"-")
 	}
-	return r.principal(n, ServicePrincipal, ""), ok
+	return ok
 }
 
 func (r *reader) readFederated(n *node) (principal, bool) {

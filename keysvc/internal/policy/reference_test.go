@@ -90,7 +90,7 @@ func refDecide(t testing.TB, r *refRequest, p *refPolicies) policy.Outcome {
 	default:
 		allowed = len(resource) > 0 && own
 	}
-	if allowed || p.grant == policy.GrantToPrincipal || p.grant == policy.GrantToRole && limited {
+	if allowed || p.grant == policy.GrantToPrincipal || p.grant == policy.GrantToRole && limited || p.grant == policy.GrantToAccount && own {
 		return policy.Allowed
 	}
 	return policy.ImplicitDeny

@@ -1,0 +1,31 @@
+package policy_test
+
+import (
+	"testing"
+
+	"kmsfs.dev/kmsfs/keysvc/internal/policy"
+)
+
+func TestParsePrincipal(t *testing.T) {
+	for text, want := range map[string]policy.NamedPrincipal{
+		"arn:aws:iam::111122223333:root":              {Kind: policy.AccountPrincipal, Account: "111122223333"},
+		"111122223333":                                {Kind: policy.AccountPrincipal, Account: "111122223333"},
+		"arn:aws:iam::111122223333:user/a/b":          {Kind: policy.UserPrincipal, Account: "111122223333"},
+		"arn:aws:iam::111122223333:role/r":            {Kind: policy.RolePrincipal, Account: "111122223333"},
+		"arn:aws:sts::111122223333:assumed-role/r/s":  {Kind: policy.SessionPrincipal, Account: "111122223333"},
+		"arn:aws:sts::111122223333:federated-user/fu": {Kind: policy.FederatedUserPrincipal, Account: "111122223333"},
+		"AIDAEXAMPLEEXAMPLE":                          {Kind: policy.UniqueIDPrincipal},
+		"ec2.amazonaws.com":                           {Kind: policy.ServicePrincipal},
+	} {
+		want.Value = text
+		if got, ok := policy.ParsePrincipal(text); !ok || got != want {
+			t.Errorf("%s: %+v %v", text, got, ok)
+		}
+	}
+	for _, text := range []string{"", "*", "alice", "arn:aws:iam::111122223333:group/g", "arn:aws:iam::111122223333:root/x",
+		"arn:aws:iam::1:user/a", "arn:aws:iam::111122223333:user/*", "arn:aws:kms:us-east-1:111122223333:key/k", "a..b"} {
+		if got, ok := policy.ParsePrincipal(text); ok {
+			t.Errorf("%q is a principal: %+v", text, got)
+		}
+	}
+}
