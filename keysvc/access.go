@@ -3,6 +3,7 @@ package keysvc
 import (
 	"strings"
 
+	"kmsfs.dev/kmsfs/keysvc/internal/grant"
 	"kmsfs.dev/kmsfs/keysvc/internal/policy"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
@@ -23,10 +24,17 @@ type access struct {
 	requestAlias string
 	// byBlob is set when nothing but a CiphertextBlob names the key.
 	byBlob bool
-	// context is the request's encryption context.
+	// grant is what CreateGrant is to create and RetireGrant to delete.
+	grant *grant.Grant
+	// principal is whose grants ListRetirableGrants is to list.
+	principal *policy.NamedPrincipal
+	// context is the request's encryption context, or the one that the constraint of
+	// such a grant has.
 	context map[string]string
 	// conditions adds the condition keys of the request's other parameters.
 	conditions func(*policy.Context)
+	// byGrant is the id of the grant that allowed the access, once one has.
+	byGrant string
 	// anyState is set where the key's state does not matter although the action
 	// has a rule for it: UpdateAlias may leave a key that is pending deletion.
 	anyState bool
@@ -42,6 +50,8 @@ func (a *access) name() string {
 
 func (a *access) resource() string {
 	switch {
+	case a.principal != nil:
+		return a.principal.Value
 	case a.alias != "":
 		return a.alias
 	case a.key != nil:
@@ -62,7 +72,7 @@ const (
 func crossesAccounts(action string) bool {
 	switch action {
 	case kmsapi.OpDecrypt, kmsapi.OpEncrypt, kmsapi.OpGenerateDataKey, kmsapi.OpGenerateDataKeyWithoutPlaintext,
-		reEncryptFrom, reEncryptTo, kmsapi.OpDescribeKey, kmsapi.OpGetKeyRotationStatus:
+		reEncryptFrom, reEncryptTo, kmsapi.OpCreateGrant, kmsapi.OpListGrants, kmsapi.OpRetireGrant, kmsapi.OpRevokeGrant, kmsapi.OpDescribeKey, kmsapi.OpGetKeyRotationStatus:
 		return true
 	}
 	return false

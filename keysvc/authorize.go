@@ -27,6 +27,9 @@ func (s *Service) perform(a access, use func(materials) error) error {
 	if err := s.authorize(&a); err != nil {
 		return err
 	}
+	if a.byGrant != "" {
+		c.allowedBy(a.byGrant)
+	}
 	if a.key == nil {
 		return use(materials{call: c})
 	}
@@ -92,8 +95,27 @@ func (s *Service) decide(a *access, e *evaluation) policy.Decision {
 	if a.key != nil {
 		p.Resource, r.ResourceAccount = a.key.policy, a.key.record.Account
 	}
+	switch {
+	case a.action == kmsapi.OpRetireGrant:
+		p.Resource = new(policy.Document) // the grant decides, a key policy has no say
+	case a.principal != nil:
+		r.ResourceAccount = a.principal.Account
+	}
 	s.describe(a, &r.Context, len(p.Identity) > 0 || p.Boundary != nil)
-	return policy.Evaluate(r, p)
+	d := policy.Evaluate(r, p)
+	if d.Outcome != policy.ImplicitDeny {
+		return d
+	}
+	// Grants only add: they are looked at when nothing else allows.
+	grant, id := s.grantFor(a)
+	if grant == policy.NoGrant {
+		return d
+	}
+	p.Grant = grant
+	if d = policy.Evaluate(r, p); d.Allowed() {
+		a.byGrant = id
+	}
+	return d
 }
 
 // isAccountRoot tells whether the caller is the root user of this machine's

@@ -160,6 +160,12 @@ func (c *call) usesMaterial(action, id string) {
 	}
 }
 
+// allowedBy notes the grant that allowed an access.
+func (c *call) allowedBy(grantID string) {
+	c.record.AdditionalEventData = &c.extra
+	c.extra.GrantID = grantID
+}
+
 // ends notes the answer.
 func (c *call) ends(e *kmsapi.Error) {
 	if e != nil {

@@ -19,7 +19,7 @@ func (s *Service) Encrypt(_ context.Context, caller Caller, in *kmsapi.EncryptIn
 	if err := v.err(); err != nil {
 		return nil, err
 	}
-	if err := knownTokens(in.GrantTokens); err != nil {
+	if err := s.knownTokens(in.GrantTokens); err != nil {
 		return nil, err
 	}
 	a, err := s.accessNamed(caller, kmsapi.OpEncrypt, in.KeyID)
@@ -90,7 +90,7 @@ func (s *Service) Decrypt(_ context.Context, caller Caller, in *kmsapi.DecryptIn
 	if err := noRecipient(in.Recipient); err != nil {
 		return nil, err
 	}
-	if err := knownTokens(in.GrantTokens); err != nil {
+	if err := s.knownTokens(in.GrantTokens); err != nil {
 		return nil, err
 	}
 	o := opening{caller: caller, action: kmsapi.OpDecrypt, blob: in.CiphertextBlob, context: in.EncryptionContext,
@@ -129,7 +129,7 @@ func (s *Service) ReEncrypt(_ context.Context, caller Caller, in *kmsapi.ReEncry
 	if err := v.err(); err != nil {
 		return nil, err
 	}
-	if err := knownTokens(in.GrantTokens); err != nil {
+	if err := s.knownTokens(in.GrantTokens); err != nil {
 		return nil, err
 	}
 	o := opening{caller: caller, action: reEncryptFrom, blob: in.CiphertextBlob, context: in.SourceEncryptionContext,

@@ -30,7 +30,7 @@ func (s *Service) dataKeyOutput(caller Caller, action string, in *kmsapi.Generat
 	if err := v.err(); err != nil {
 		return nil, err
 	}
-	if err := knownTokens(in.GrantTokens); err != nil {
+	if err := s.knownTokens(in.GrantTokens); err != nil {
 		return nil, err
 	}
 	var n int

@@ -111,9 +111,14 @@ func (s *Service) deleteIfDue(k *key, now time.Time) (destroyed bool, err error)
 	return false, s.replaceKey(k, r)
 }
 
-// destroy ends a key: its material, its aliases and all that is known of it.
+// destroy ends a key: its material, its aliases, its grants and all that is known of it.
 // What was encrypted under it cannot be decrypted again.
 func (s *Service) destroy(k *key) error {
+	// Grants are too many for one transaction. They go first: a crash between leaves a key
+	// with fewer of them, and none without a key.
+	if err := s.deleteGrants(k, k.life.grants.All()); err != nil {
+		return err
+	}
 	id := k.record.ID
 	aliases := s.index.aliasList(k.record.Account, k)
 	err := s.db.Update(func(tx store.SealedTx) error {

@@ -166,7 +166,7 @@ func (s *Service) DescribeKey(_ context.Context, caller Caller, in *kmsapi.Descr
 	if err := v.err(); err != nil {
 		return nil, err
 	}
-	if err := knownTokens(in.GrantTokens); err != nil {
+	if err := s.knownTokens(in.GrantTokens); err != nil {
 		return nil, err
 	}
 	a, err := s.accessNamed(caller, kmsapi.OpDescribeKey, in.KeyID)

@@ -20,6 +20,7 @@ func (k *key) permits(action string) error {
 	switch action {
 	case kmsapi.OpDescribeKey, kmsapi.OpListAliases, kmsapi.OpDeleteAlias, kmsapi.OpListResourceTags,
 		kmsapi.OpGetKeyRotationStatus, kmsapi.OpListKeyRotations, kmsapi.OpGetKeyLastUsage,
+		kmsapi.OpListGrants, kmsapi.OpRetireGrant, kmsapi.OpRevokeGrant,
 		kmsapi.OpGetKeyPolicy, kmsapi.OpPutKeyPolicy, kmsapi.OpListKeyPolicies:
 		return nil // in any state
 	case kmsapi.OpEnableKey, kmsapi.OpDisableKey:
@@ -37,9 +38,12 @@ func (k *key) permits(action string) error {
 		}
 		return nil
 	}
-	// Cryptographic operations, and those on rotation.
+	// Cryptographic operations, those on rotation, and CreateGrant.
 	if state == kmsapi.StateDisabled {
 		return errorf(kmsapi.CodeDisabled, "%s is disabled.", k.arn)
+	}
+	if action == kmsapi.OpCreateGrant && state == kmsapi.StateUnavailable {
+		return nil
 	}
 	return in(kmsapi.StateEnabled, kmsapi.StateUpdating)
 }

@@ -3,6 +3,8 @@ package keysvc
 import (
 	"sync"
 	"sync/atomic"
+
+	"kmsfs.dev/kmsfs/keysvc/internal/grant"
 )
 
 // life is what all versions of a key in memory share.
@@ -13,6 +15,7 @@ type life struct {
 	left     []material // to wipe; set before over
 	rotating atomic.Int64
 	usage    usage
+	grants   grant.Set
 }
 
 // hold keeps the key's material from being wiped until release. It fails when

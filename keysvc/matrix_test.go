@@ -30,6 +30,7 @@ type subject struct {
 	blob      []byte // under id
 	alias     string // of id
 	elsewhere string // an alias of other
+	grant     string // on id, to somebody
 }
 
 type operation struct {
@@ -58,6 +59,11 @@ var matrix = map[string]operation{
 		_, err := s.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/new"), TargetKeyId: &s.id})
 		return err
 	}, management},
+	"CreateGrant": {func(t *testing.T, s subject) error {
+		_, err := s.CreateGrant(t.Context(), &kms.CreateGrantInput{KeyId: &s.id, GranteePrincipal: aws.String(localUser(5001)),
+			Operations: []types.GrantOperation{types.GrantOperationDecrypt}})
+		return err
+	}, crypto},
 	"CreateKey": {func(t *testing.T, s subject) error {
 		_, err := s.CreateKey(t.Context(), &kms.CreateKeyInput{})
 		return err
@@ -126,6 +132,10 @@ var matrix = map[string]operation{
 		_, err := s.ListKeyPolicies(t.Context(), &kms.ListKeyPoliciesInput{KeyId: &s.id})
 		return err
 	}, always},
+	"ListGrants": {func(t *testing.T, s subject) error {
+		_, err := s.ListGrants(t.Context(), &kms.ListGrantsInput{KeyId: &s.id})
+		return err
+	}, always},
 	"ListKeyRotations": {func(t *testing.T, s subject) error {
 		_, err := s.ListKeyRotations(t.Context(), &kms.ListKeyRotationsInput{KeyId: &s.id})
 		return err
@@ -154,6 +164,18 @@ var matrix = map[string]operation{
 		_, err = s.ReEncrypt(t.Context(), &kms.ReEncryptInput{CiphertextBlob: enc.CiphertextBlob, DestinationKeyId: &s.id})
 		return err
 	}, crypto},
+	"ListRetirableGrants": {func(t *testing.T, s subject) error {
+		_, err := s.ListRetirableGrants(t.Context(), &kms.ListRetirableGrantsInput{RetiringPrincipal: aws.String(localUser(5001))})
+		return err
+	}, unaffected},
+	"RetireGrant": {func(t *testing.T, s subject) error {
+		_, err := s.RetireGrant(t.Context(), &kms.RetireGrantInput{KeyId: &s.id, GrantId: &s.grant})
+		return err
+	}, always},
+	"RevokeGrant": {func(t *testing.T, s subject) error {
+		_, err := s.RevokeGrant(t.Context(), &kms.RevokeGrantInput{KeyId: &s.id, GrantId: &s.grant})
+		return err
+	}, always},
 	"RotateKeyOnDemand": {func(t *testing.T, s subject) error {
 		_, err := s.RotateKeyOnDemand(t.Context(), &kms.RotateKeyOnDemandInput{KeyId: &s.id})
 		return err
@@ -240,8 +262,8 @@ func TestEveryOperationIsAuthorized(t *testing.T) {
 // TestOperationsWithoutAliases: these take a key's id or ARN only.
 func TestOperationsWithoutAliases(t *testing.T) {
 	c := sdk(keysvctest.NewServer(t))
-	for _, name := range []string{"CancelKeyDeletion", "DisableKey", "DisableKeyRotation", "EnableKey", "EnableKeyRotation", "GetKeyLastUsage",
-		"GetKeyPolicy", "GetKeyRotationStatus", "ListAliases", "ListKeyPolicies", "ListKeyRotations", "ListResourceTags", "PutKeyPolicy", "RotateKeyOnDemand", "ScheduleKeyDeletion",
+	for _, name := range []string{"CancelKeyDeletion", "CreateGrant", "DisableKey", "DisableKeyRotation", "EnableKey", "EnableKeyRotation", "GetKeyLastUsage",
+		"GetKeyPolicy", "GetKeyRotationStatus", "ListAliases", "ListGrants", "ListKeyPolicies", "ListKeyRotations", "ListResourceTags", "PutKeyPolicy", "RetireGrant", "RevokeGrant", "RotateKeyOnDemand", "ScheduleKeyDeletion",
 		"TagResource", "UntagResource", "UpdateKeyDescription"} {
 		s := newSubject(t, c, types.KeyStateEnabled)
 		for id, code := range map[string]string{
@@ -275,12 +297,19 @@ func snapshot(t *testing.T, s subject) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := json.Marshal([]any{describe(t, s.Client, s.id), tagsOf(t, s.Client, s.id), status.KeyRotationEnabled, status.NextRotationDate, policy.Policy, aliases.Aliases})
+	grants, err := s.ListGrants(t.Context(), &kms.ListGrantsInput{KeyId: &s.id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := json.Marshal([]any{describe(t, s.Client, s.id), tagsOf(t, s.Client, s.id), status.KeyRotationEnabled, status.NextRotationDate, policy.Policy, aliases.Aliases, grants.Grants})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(all)
 }
+
+// localUser is what a user of this machine is called.
+func localUser(uid int) string { return fmt.Sprint("arn:aws:iam::000000000000:user/local/", uid) }
 
 func newSubject(t *testing.T, c *kms.Client, state types.KeyState) subject {
 	t.Helper()
@@ -296,6 +325,12 @@ func newSubject(t *testing.T, c *kms.Client, state types.KeyState) subject {
 			t.Fatal(err)
 		}
 	}
+	made, err := c.CreateGrant(t.Context(), &kms.CreateGrantInput{KeyId: &s.id, GranteePrincipal: aws.String(localUser(5000)),
+		Operations: []types.GrantOperation{types.GrantOperationDecrypt}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.grant = *made.GrantId
 	switch state {
 	case types.KeyStateDisabled:
 		_, err = c.DisableKey(t.Context(), &kms.DisableKeyInput{KeyId: &s.id})
@@ -326,6 +361,8 @@ func TestStatesToCome(t *testing.T) {
 		"Encrypt":             row(yes, off, del, imp, una, cre, yes),
 		"ReEncryptTo":         row(yes, off, del, imp, una, cre, yes),
 		"RotateKeyOnDemand":   row(yes, off, del, imp, una, cre, yes),
+		"CreateGrant":         row(yes, off, del, imp, yes, cre, yes),
+		"RevokeGrant":         row(yes, yes, yes, yes, yes, yes, yes),
 		"EnableKey":           row(yes, yes, del, imp, una, cre, upd),
 		"DisableKey":          row(yes, yes, del, imp, una, cre, upd),
 		"ScheduleKeyDeletion": row(yes, yes, del, yes, yes, cre, upd),

@@ -171,6 +171,9 @@ func (s *Service) load() error {
 		if err := s.loadIdentities(tx); err != nil {
 			return err
 		}
+		if err := s.loadGrants(tx); err != nil {
+			return err
+		}
 		return tx.Scan(aliasRecords, func(name string, value []byte) error {
 			a := new(alias)
 			if err := parseRecord(name, value, a, &a.Schema); err != nil {

@@ -103,14 +103,6 @@ func (v *violations) tokens(tokens []string) {
 	}
 }
 
-// knownTokens refuses grant tokens: this service has issued none.
-func knownTokens(tokens []string) error {
-	if len(tokens) > 0 {
-		return &kmsapi.Error{Code: kmsapi.CodeInvalidGrantToken, Message: "The grant token is not valid."}
-	}
-	return nil
-}
-
 var aliasPattern = regexp.MustCompile(`^[a-zA-Z0-9:/_-]+$`)
 
 // aliasName checks the shape of an alias's name as the API's model has it.

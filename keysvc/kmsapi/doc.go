@@ -20,6 +20,7 @@ const ContentType = "application/x-amz-json-1.1"
 const (
 	OpCancelKeyDeletion               = "CancelKeyDeletion"
 	OpCreateAlias                     = "CreateAlias"
+	OpCreateGrant                     = "CreateGrant"
 	OpCreateKey                       = "CreateKey"
 	OpDecrypt                         = "Decrypt"
 	OpDeleteAlias                     = "DeleteAlias"
@@ -37,11 +38,15 @@ const (
 	OpGetKeyRotationStatus            = "GetKeyRotationStatus"
 	OpListAliases                     = "ListAliases"
 	OpListKeyPolicies                 = "ListKeyPolicies"
+	OpListGrants                      = "ListGrants"
 	OpListKeyRotations                = "ListKeyRotations"
 	OpListKeys                        = "ListKeys"
 	OpListResourceTags                = "ListResourceTags"
 	OpPutKeyPolicy                    = "PutKeyPolicy"
+	OpListRetirableGrants             = "ListRetirableGrants"
 	OpReEncrypt                       = "ReEncrypt"
+	OpRetireGrant                     = "RetireGrant"
+	OpRevokeGrant                     = "RevokeGrant"
 	OpRotateKeyOnDemand               = "RotateKeyOnDemand"
 	OpScheduleKeyDeletion             = "ScheduleKeyDeletion"
 	OpTagResource                     = "TagResource"
@@ -56,12 +61,16 @@ const (
 	MaxCiphertextBlob = 6144  // bytes of a CiphertextBlob in a request
 	MaxDataKey        = 1024  // NumberOfBytes of GenerateDataKey and GenerateRandom
 	MaxGrantTokens    = 10    // grant tokens of one request
+	MaxGrantsPerKey   = 50000 // grants of one key
 	MaxAliasName      = 256   // characters of an alias name, "alias/" included
 	MaxAliasesPerKey  = 50    // aliases of one key
 	MaxTagsPerKey     = 50    // tags of one key
 	MaxDescription    = 8192  // characters of a key's description
 	MaxKeyID          = 2048  // characters of a key identifier
 	MaxPolicy         = 32768 // bytes of a key policy
+
+	MaxGrantConstraintPairs = 8   // pairs of one grant constraint
+	MaxGrantConstraintValue = 384 // characters of a value in it
 
 	MinPendingWindow     = 7  // days before a scheduled deletion
 	MaxPendingWindow     = 30 // also the default

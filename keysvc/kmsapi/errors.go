@@ -15,6 +15,7 @@ const (
 	CodeInvalidAliasName     = "InvalidAliasNameException"
 	CodeInvalidArn           = "InvalidArnException"
 	CodeInvalidCiphertext    = "InvalidCiphertextException"
+	CodeInvalidGrantID       = "InvalidGrantIdException"
 	CodeInvalidGrantToken    = "InvalidGrantTokenException"
 	CodeInvalidKeyUsage      = "InvalidKeyUsageException"
 	CodeInvalidMarker        = "InvalidMarkerException"

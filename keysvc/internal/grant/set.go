@@ -74,12 +74,11 @@ func (s *Set) Remove(id string) {
 	s.count.Store(int64(len(s.sorted)))
 }
 
-// Clear removes all.
-func (s *Set) Clear() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.sorted, s.grantees, s.named = nil, nil, nil
-	s.count.Store(0)
+// All returns the grants in the order of their ids.
+func (s *Set) All() []*Grant {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Clone(s.sorted)
 }
 
 // Get finds a grant by its id; nil is none.
