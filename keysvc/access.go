@@ -19,6 +19,9 @@ type access struct {
 	key *key
 	// alias is the ARN of the alias when the resource is an alias.
 	alias string
+	// entity is the ARN of the user, the role or the managed policy when the resource
+	// is IAM's.
+	entity string
 	// requestAlias is the name of the alias by which the request names the key,
 	// or "".
 	requestAlias string
@@ -54,6 +57,8 @@ func (a *access) resource() string {
 		return a.principal.Value
 	case a.alias != "":
 		return a.alias
+	case a.entity != "":
+		return a.entity
 	case a.key != nil:
 		return a.key.arn
 	}

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"kmsfs.dev/kmsfs/internal/secret"
+	"kmsfs.dev/kmsfs/keysvc/internal/identity"
 	"kmsfs.dev/kmsfs/keysvc/internal/policy"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
@@ -89,11 +90,18 @@ func hiddenKey(c Caller, action, arn string) error {
 func (s *Service) decide(a *access, e *evaluation) policy.Decision {
 	p := &e.policies
 	*p = policy.Policies{}
-	p.Identity, p.Boundary = s.identityPolicies(&a.caller.Principal)
+	own := s.effective(&a.caller.Principal)
+	p.Identity, p.Boundary = own.Policies, own.Boundary
+	if a.caller.Type == policy.User {
+		a.caller.Tags = own.Tags // the connection may be older than they are
+	}
 	r := &e.request
 	r.Principal, r.Action, r.Resource, r.ResourceAccount = a.caller.Principal, a.name(), a.resource(), ""
-	if a.key != nil {
+	switch {
+	case a.key != nil:
 		p.Resource, r.ResourceAccount = a.key.policy, a.key.record.Account
+	case a.entity != "":
+		r.ResourceAccount = identity.AccountIn(a.entity)
 	}
 	switch {
 	case a.action == kmsapi.OpRetireGrant:

@@ -13,6 +13,7 @@ import (
 
 	"kmsfs.dev/kmsfs/internal/secret"
 	"kmsfs.dev/kmsfs/keysvc/internal/audit"
+	"kmsfs.dev/kmsfs/keysvc/internal/identity"
 	"kmsfs.dev/kmsfs/keysvc/internal/policy"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
@@ -130,6 +131,9 @@ func (c *call) uses(a *access) {
 	if a.alias != "" {
 		c.resource(audit.Resource{AccountID: a.caller.Account, ARN: a.alias})
 	}
+	if a.entity != "" {
+		c.resource(audit.Resource{AccountID: identity.AccountIn(a.entity), ARN: a.entity})
+	}
 	if a.key != nil {
 		c.resource(audit.Resource{AccountID: a.key.record.Account, Type: audit.TypeKey, ARN: a.key.arn})
 	}
@@ -240,8 +244,12 @@ func recorded[In, Out any](ctx context.Context, s *Service, caller Caller,
 }
 
 func wipeOutput(out any) {
-	if t, ok := out.(taker); ok {
+	switch t := out.(type) {
+	case taker:
 		secret.Wipe(t.TakePlaintext())
+	case textTaker:
+		_, _, text := t.TakeSecret()
+		secret.Wipe(text)
 	}
 }
 

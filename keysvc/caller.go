@@ -52,7 +52,7 @@ type Remote struct {
 func (s *Service) LocalCaller(uid uint32) Caller {
 	c := Caller{Peer: &Peer{UID: uid}}
 	if uid == 0 || uid == s.owner {
-		c.Principal = policy.Principal{Type: policy.Account, ARN: "arn:aws:iam::" + Account + ":root", Account: Account}
+		c.Principal = accountRoot(Account)
 		return c
 	}
 	c.Principal = localUser(uid).Principal()

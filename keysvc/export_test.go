@@ -38,7 +38,7 @@ func AddUser(t *testing.T, s *Service, account, name, secret string) (accessKeyI
 
 // HandlerFor answers as a front that has found out who the caller is.
 func (s *Service) HandlerFor(c Caller) http.Handler {
-	return &handler{s: s, log: s.log, identify: func(*request) (Caller, error) { return c, nil }, maxBody: maxRemoteBody, json: jsonProtocol{actions()}}
+	return &handler{s: s, log: s.log, identify: func(*request) (Caller, error) { return c, nil }, maxBody: maxRemoteBody, json: kmsProtocol(actions())}
 }
 
 // HireUser makes an IAM user with inline policies, in the place of one that has its

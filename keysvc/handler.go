@@ -118,13 +118,19 @@ func (h *handler) run(q *request) (any, error) {
 	return act(q.Context(), h.s, caller, in)
 }
 
-// localCaller is who the kernel said is at the other end. Signatures are not looked at.
+// localCaller is who the kernel said is at the other end, or whom that one may be and
+// wants to. Signatures are not looked at.
 func localCaller(q *request) (Caller, error) {
 	caller, ok := q.Context().Value(callerKey{}).(Caller)
 	if !ok {
 		return Caller{}, errors.New("a request without a caller")
 	}
-	return caller, nil
+	account := q.Header.Get(kmsapi.AccountHeader)
+	if account == "" {
+		return caller, nil
+	}
+	q.call.madeBy(caller) // as it is, if it may not be another
+	return inAccount(caller, account)
 }
 
 // firstRead is what a body gets before any of it has come: what a peer announces

@@ -52,19 +52,17 @@ func (s *Service) useSecret(id string, use func(secret []byte)) (found bool, err
 	return true, nil
 }
 
-// identityPolicies are the policies attached to a user, or to the role of a session,
-// and its permissions boundary. They are of this moment, and kept compiled.
-func (s *Service) identityPolicies(p *policy.Principal) (attached []*policy.Document, boundary *policy.Document) {
-	var eff *identity.Effective
+// effective is what a user, or the role of a session, has: attached and inline policies,
+// a permissions boundary, tags. They are of this moment, and the policies are kept
+// compiled.
+func (s *Service) effective(p *policy.Principal) *identity.Effective {
 	switch p.Type {
 	case policy.User:
-		eff = s.identities.Effective(p.UniqueID)
+		return s.identities.Effective(p.UniqueID)
 	case policy.AssumedRole:
-		eff = s.identities.Effective(p.RoleID)
-	default:
-		return nil, nil // the account root has none
+		return s.identities.Effective(p.RoleID)
 	}
-	return eff.Policies, eff.Boundary
+	return s.identities.Effective("") // the account root has nothing
 }
 
 // bindIDs says which principals that a policy names exist, and which unique ids they

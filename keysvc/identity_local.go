@@ -3,6 +3,7 @@ package keysvc
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"kmsfs.dev/kmsfs/keysvc/internal/identity"
 )
@@ -51,3 +52,6 @@ const localPath = "/local/"
 func localUserID(uid uint32) string { return fmt.Sprintf("%s%09X", localUserPrefix, uid) }
 
 const localUserPrefix = "AIDALOCALUID"
+
+// isLocalUser tells the users of this machine from those that CreateUser made.
+func isLocalUser(e *identity.Entity) bool { return strings.HasPrefix(e.ID, localUserPrefix) }

@@ -38,7 +38,7 @@ func openService(t testing.TB, dir string) *Service {
 func addUser(t *testing.T, s *Service, account, name, secretText string) *identity.Entity {
 	t.Helper()
 	u := identity.NewEntity(identity.User, account, "/", name, time.Now().UTC())
-	u.AccessKeys = []identity.AccessKey{{ID: identity.NewAccessKeyID(), Active: true, CreatedAt: u.CreatedAt}}
+	u.AccessKeys = []identity.AccessKey{{ID: "AKIAIOSFODNN7EXAMPL2", Active: true, CreatedAt: u.CreatedAt}}
 	u.Inline = []identity.Inline{{Name: "p", Text: allowDecrypt}}
 	err := s.putEntity(u, func(tx store.SealedTx) error {
 		return tx.Set(secretRecordName(u.AccessKeys[0].ID), []byte(secretText))
@@ -71,9 +71,9 @@ func TestIdentitiesSurviveRestart(t *testing.T) {
 	if !found || err != nil || got != text {
 		t.Errorf("secret %q, %v, %v", got, found, err)
 	}
-	docs, boundary := s.identityPolicies(&p)
-	if len(docs) != 1 || docs[0].Text() != allowDecrypt || boundary != nil {
-		t.Errorf("policies %v, boundary %v", docs, boundary)
+	own := s.effective(&p)
+	if len(own.Policies) != 1 || own.Policies[0].Text() != allowDecrypt || own.Boundary != nil {
+		t.Errorf("has %+v", own)
 	}
 }
 

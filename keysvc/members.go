@@ -82,7 +82,7 @@ func (c *call) gives(out any) {
 // types of package audit, which hold no bytes, thus say what may be recorded.
 func copyMembers(to, from reflect.Value) (any bool) {
 	for _, m := range sharedMembers(to.Type(), from.Type()) {
-		if copyMember(to.Field(m.to), from.Field(m.from)) {
+		if copyMember(to.Field(m.to), from.FieldByIndex(m.from)) {
 			any = true
 		}
 	}
@@ -90,7 +90,10 @@ func copyMembers(to, from reflect.Value) (any bool) {
 }
 
 // shared is a member that two structs have, by its numbers.
-type shared struct{ to, from int }
+type shared struct {
+	to   int
+	from []int // that of a struct within, too
+}
 
 // sharedOf remembers sharedMembers of pairs of types, which are a fact of the
 // program.
@@ -103,10 +106,10 @@ func sharedMembers(to, from reflect.Type) []shared {
 	}
 	var list []shared
 	for i := range to.NumField() {
-		for j := range from.NumField() {
-			f, g := to.Field(i), from.Field(j)
+		f := to.Field(i)
+		for _, g := range reflect.VisibleFields(from) {
 			if f.IsExported() && g.IsExported() && !f.Anonymous && strings.EqualFold(f.Name, g.Name) {
-				list = append(list, shared{i, j})
+				list = append(list, shared{i, g.Index})
 			}
 		}
 	}
@@ -122,6 +125,10 @@ func copyMember(to, from reflect.Value) bool {
 	}
 	if from.Kind() == reflect.Pointer {
 		return copyMember(to, from.Elem())
+	}
+	if t, ok := from.Interface().(time.Time); ok && to.Kind() == reflect.String {
+		to.SetString(t.UTC().Format(time.RFC3339))
+		return true
 	}
 	switch {
 	case to.Kind() == reflect.Pointer && from.Kind() == reflect.Struct:

@@ -97,10 +97,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, remote ...*RemoteLis
 // localServer answers the processes of this machine.
 func (s *Server) localServer() *http.Server {
 	mux := http.NewServeMux()
-	mux.Handle("/", &handler{s: s.svc, log: s.log, identify: localCaller, maxBody: maxLocalBody, json: jsonProtocol{actions()}, query: queryProtocol{stsActions()}})
+	mux.Handle("/", &handler{s: s.svc, log: s.log, identify: localCaller, maxBody: maxLocalBody, json: kmsProtocol(actions()), query: queryProtocol{stsActions()}})
 	mux.HandleFunc("GET "+kmsapi.StatusPath, s.status)
 	mux.HandleFunc("GET "+kmsapi.BatchPath, s.batch)
 	mux.HandleFunc(kmsapi.AdvancePath, s.advance)
+	mux.Handle(kmsapi.IdentityPath, &handler{s: s.svc, log: s.log, identify: localCaller, maxBody: maxLocalBody, json: identityProtocol()})
 	return &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 10 * time.Second,
@@ -287,6 +288,6 @@ func (s *Server) advance(w http.ResponseWriter, r *http.Request) {
 		s.log.Debug("advance", "error", err)
 	}
 	h := handler{s: s.svc, log: s.log, identify: localCaller, maxBody: maxLocalBody,
-		json: jsonProtocol{map[string]action{kmsapi.OpAdvanceClock: as((*Service).Advance)}}}
+		json: kmsProtocol(map[string]action{kmsapi.OpAdvanceClock: as((*Service).Advance)})}
 	h.ServeHTTP(w, r)
 }

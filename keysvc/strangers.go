@@ -44,7 +44,7 @@ type remote struct {
 // of AWS and to nothing else.
 func (s *Server) remoteServer(l *RemoteListener) *http.Server {
 	return &http.Server{
-		Handler: &handler{s: s.svc, log: s.log, identify: s.signer, maxBody: maxRemoteBody, json: jsonProtocol{actions()}, query: queryProtocol{stsActions()}},
+		Handler: &handler{s: s.svc, log: s.log, identify: s.signer, maxBody: maxRemoteBody, json: kmsProtocol(actions()), query: queryProtocol{stsActions()}},
 		// Also how long a TLS handshake takes.
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second, // of one request, body included

@@ -15,9 +15,7 @@ import (
 func (v *violations) tags(tags []kmsapi.Tag) {
 	for i, t := range tags {
 		v.text(t.TagKey, fmt.Sprintf("tags.%d.member.tagKey", i+1), 128)
-		if utf8.RuneCountInString(t.TagValue) > 256 {
-			v.add(quoted(t.TagValue), fmt.Sprintf("tags.%d.member.tagValue", i+1), "Member must have length less than or equal to 256")
-		}
+		v.longText(t.TagValue, fmt.Sprintf("tags.%d.member.tagValue", i+1), 256)
 	}
 }
 

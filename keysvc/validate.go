@@ -57,11 +57,16 @@ func (v *violations) optionalText(value *string, member string, limit int) {
 	v.text(*value, member, limit)
 }
 
-// description checks a key's description, which may be empty.
-func (v *violations) description(value string) {
-	if utf8.RuneCountInString(value) > kmsapi.MaxDescription {
-		v.add(quoted(value), "description", fmt.Sprintf("Member must have length less than or equal to %d", kmsapi.MaxDescription))
+// longText checks a string that may be empty.
+func (v *violations) longText(value, member string, limit int) {
+	if utf8.RuneCountInString(value) > limit {
+		v.add(quoted(value), member, fmt.Sprintf("Member must have length less than or equal to %d", limit))
 	}
+}
+
+// description checks a key's description.
+func (v *violations) description(value string) {
+	v.longText(value, "description", kmsapi.MaxDescription)
 }
 
 // number checks an optional number.

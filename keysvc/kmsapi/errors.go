@@ -33,6 +33,17 @@ const (
 	CodeValidation           = "ValidationException"
 )
 
+// Error codes of the actions on identities, as IAM has them. What other actions refuse
+// as well (access, the shape of a request) has the codes above.
+const (
+	CodeDeleteConflict      = "DeleteConflict"
+	CodeEntityAlreadyExists = "EntityAlreadyExists"
+	CodeEntityLimitExceeded = "LimitExceeded"
+	CodeInvalidInput        = "InvalidInput"
+	CodeMalformedDocument   = "MalformedPolicyDocument"
+	CodeNoSuchEntity        = "NoSuchEntity"
+)
+
 // Error is a refusal by the key service.
 //
 // Message is empty where AWS sends no message member: an invalid ciphertext
@@ -49,14 +60,18 @@ func (e *Error) Error() string {
 	return e.Code + ": " + e.Message
 }
 
-// HTTPStatus is the status AWS sends with the error: 400 for all that the
-// caller can put right, 5xx for what it cannot.
+// HTTPStatus is the status AWS sends with the error: 5xx for what the caller cannot
+// put right; else KMS sends 400, and IAM 404 and 409 for some.
 func (e *Error) HTTPStatus() int {
 	switch e.Code {
 	case CodeInternal, CodeKeyUnavailable:
 		return http.StatusInternalServerError
 	case CodeDependencyTimeout:
 		return http.StatusServiceUnavailable
+	case CodeNoSuchEntity:
+		return http.StatusNotFound
+	case CodeDeleteConflict, CodeEntityAlreadyExists, CodeEntityLimitExceeded:
+		return http.StatusConflict
 	}
 	return http.StatusBadRequest
 }

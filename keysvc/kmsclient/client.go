@@ -130,22 +130,31 @@ const maxResponse = 4 << 20
 
 // call performs one action. Out is nil for actions without output.
 func call[Out any](ctx context.Context, c *Client, action string, in any) (*Out, error) {
-	return callAt[Out](ctx, c, "/", action, in)
+	return callAt[Out](ctx, c, endpoint{path: "/", prefix: kmsapi.TargetPrefix}, action, in)
 }
 
-// callAt is call for an action that has a path of its own.
-func callAt[Out any](ctx context.Context, c *Client, path, action string, in any) (*Out, error) {
+// endpoint is where actions are asked for.
+type endpoint struct {
+	path, prefix string // prefix of X-Amz-Target
+	account      string // whose root user is asking; "" is the caller as it is
+}
+
+// callAt is call for an action that has an endpoint of its own.
+func callAt[Out any](ctx context.Context, c *Client, at endpoint, action string, in any) (*Out, error) {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", action, err)
 	}
 	defer secret.Wipe(body)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://kmsfs"+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://kmsfs"+at.path, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", action, err)
 	}
 	req.Header.Set("Content-Type", kmsapi.ContentType)
-	req.Header.Set("X-Amz-Target", kmsapi.TargetPrefix+action)
+	req.Header.Set("X-Amz-Target", at.prefix+action)
+	if at.account != "" {
+		req.Header.Set(kmsapi.AccountHeader, at.account)
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", action, plain(err))

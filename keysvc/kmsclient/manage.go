@@ -106,5 +106,5 @@ func (c *Client) GetKeyLastUsage(ctx context.Context, keyID string) (*kmsapi.Get
 
 // Advance moves the service's simulated clock.
 func (c *Client) Advance(ctx context.Context, by time.Duration) (*kmsapi.AdvanceOutput, error) {
-	return callAt[kmsapi.AdvanceOutput](ctx, c, kmsapi.AdvancePath, kmsapi.OpAdvanceClock, &kmsapi.AdvanceInput{Seconds: int64(by / time.Second)})
+	return callAt[kmsapi.AdvanceOutput](ctx, c, endpoint{path: kmsapi.AdvancePath, prefix: kmsapi.TargetPrefix}, kmsapi.OpAdvanceClock, &kmsapi.AdvanceInput{Seconds: int64(by / time.Second)})
 }

@@ -65,6 +65,15 @@ type Management struct {
 	DurationSeconds                int               `json:"durationSeconds,omitempty"`
 	AccessKeyID                    string            `json:"accessKeyId,omitempty"`
 	Path                           string            `json:"path,omitempty"`
+	PathPrefix                     string            `json:"pathPrefix,omitempty"`
+	AssumeRolePolicyDocument       string            `json:"assumeRolePolicyDocument,omitempty"`
+	MaxSessionDuration             int               `json:"maxSessionDuration,omitempty"`
+	PermissionsBoundary            string            `json:"permissionsBoundary,omitempty"`
+	Status                         string            `json:"status,omitempty"`
+	VersionID                      string            `json:"versionId,omitempty"`
+	SetAsDefault                   bool              `json:"setAsDefault,omitempty"`
+	OnlyAttached                   bool              `json:"onlyAttached,omitempty"`
+	MaxItems                       int               `json:"maxItems,omitempty"`
 }
 
 // Tag is a tag of a key.

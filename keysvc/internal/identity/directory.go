@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"kmsfs.dev/kmsfs/keysvc/internal/policy"
+	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
 
 // Directory is all entities and managed policies in memory. Its methods may be
@@ -219,6 +220,41 @@ func (d *Directory) Entities(kind Kind, account string) []*Entity {
 	}
 	slices.SortFunc(list, func(a, b *Entity) int { return strings.Compare(a.Name, b.Name) })
 	return list
+}
+
+// Room refuses a new entity whose name is taken, and one too many.
+func (d *Directory) Room(kind Kind, account, name string) error {
+	if d.Find(kind, account, name) != nil {
+		return errorf(kmsapi.CodeEntityAlreadyExists, "%s with name %s already exists.", kind.Title(), name)
+	}
+	limit, quotaName := MaxUsers, "UsersPerAccount"
+	if kind == Role {
+		limit, quotaName = MaxRoles, "RolesPerAccount"
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	n := 0
+	for e := range maps.Values(d.entities) {
+		if e.Kind == kind && e.Account == account {
+			n++
+		}
+	}
+	if n >= limit {
+		return quota(quotaName, limit)
+	}
+	return nil
+}
+
+// RoomForPolicy refuses a new managed policy whose name is taken, and one too many.
+func (d *Directory) RoomForPolicy(account, name string) error {
+	all := d.Policies(account)
+	if slices.ContainsFunc(all, func(p *Policy) bool { return sameName(p.Name, name) }) {
+		return errorf(kmsapi.CodeEntityAlreadyExists, "A policy called %s already exists. Duplicate names are not allowed.", name)
+	}
+	if len(all) >= MaxPolicies {
+		return quota("PoliciesPerAccount", MaxPolicies)
+	}
+	return nil
 }
 
 // Policies lists the managed policies of an account, by name.

@@ -3,8 +3,8 @@
 // somebody is and which policies limit them. It stores nothing and knows no
 // secret; the key service does both.
 //
-// A [Directory] holds immutable values. What changes one makes a copy ([Entity.With...]
-// and [Policy.With...] methods, which apply IAM's rules and limits); the copy is
+// A [Directory] holds immutable values. What changes one makes a copy (the With...
+// methods of [Entity] and [Policy], which apply IAM's rules and limits); the copy is
 // stored and then put into the Directory.
 //
 // # Glossary

@@ -63,9 +63,10 @@ func NewEntity(kind Kind, account, path, name string, now time.Time) *Entity {
 }
 
 // ARN is the entity's: arn:aws:iam::ACCOUNT:user/PATH/NAME.
-func (e *Entity) ARN() string { return arn(e.Account, string(e.Kind)+e.Path+e.Name) }
+func (e *Entity) ARN() string { return ARN(e.Account, string(e.Kind)+e.Path+e.Name) }
 
-func arn(account, resource string) string { return "arn:aws:iam::" + account + ":" + resource }
+// ARN is what IAM calls resource, which begins with its kind.
+func ARN(account, resource string) string { return "arn:aws:iam::" + account + ":" + resource }
 
 // Principal is the caller that a user is.
 func (e *Entity) Principal() policy.Principal {

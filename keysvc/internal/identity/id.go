@@ -29,6 +29,3 @@ const (
 	entityIDRandom    = 17
 	accessKeyIDRandom = 16
 )
-
-// NewAccessKeyID returns an id for an access key.
-func NewAccessKeyID() string { return newID(accessKeyIDPrefix, accessKeyIDRandom) }

@@ -32,7 +32,7 @@ func (d *Directory) Resolve(p policy.NamedPrincipal) (id string, ok bool) {
 
 // named finds an entity by its ARN: the path must be the right one, too.
 func (d *Directory) named(kind Kind, p policy.NamedPrincipal) (string, bool) {
-	e := d.Find(kind, p.Account, p.Value[strings.LastIndexByte(p.Value, '/')+1:])
+	e := d.Find(kind, p.Account, NameIn(p.Value))
 	if e == nil || e.ARN() != p.Value {
 		return "", false
 	}
