@@ -14,6 +14,8 @@ func commands() []*cli.Command {
 		keyCommand(),
 		aliasCommand(),
 		policyCommand(),
+		userCommand(),
+		roleCommand(),
 		auditCommand(),
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -16,61 +17,66 @@ import (
 func policyCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "policy",
-		Usage: "say who may do what with a key",
+		Usage: "say who may do what",
 		Description: `Every KMS key has a key policy. The one that it is born with leaves it to the
 account: the owner of the key service may do everything, and others what their own
-policies allow. FILE is a policy in IAM's language, "-" is standard input.`,
-		Subcommands: []*cli.Command{
-			{
-				Name:      "get",
-				Aliases:   []string{"get-key-policy"},
-				Usage:     "print a key's policy",
-				ArgsUsage: "KEY",
-				Description: `Example:
+policies allow: managed policies, which are attached to them, and inline ones ("kmsfs
+user put-policy"). FILE is a policy in IAM's language, "-" is standard input.`,
+		Subcommands: slices.Concat(keyPolicyCommands(), identityPolicyCommands()),
+	}
+}
+
+func keyPolicyCommands() []*cli.Command {
+	return []*cli.Command{
+		{
+			Name:      "get",
+			Aliases:   []string{"get-key-policy"},
+			Usage:     "print a key's policy",
+			ArgsUsage: "KEY",
+			Description: `Example:
    kmsfs policy get alias/project-x > policy.json`,
-				Flags:  []cli.Flag{jsonFlag()},
-				Action: policyGet,
-			},
-			{
-				Name:      "put",
-				Aliases:   []string{"put-key-policy"},
-				Usage:     "replace a key's policy",
-				ArgsUsage: "KEY FILE",
-				Description: `The policy counts from the next request on. One that would keep you from replacing
+			Flags:  []cli.Flag{jsonFlag()},
+			Action: policyGet,
+		},
+		{
+			Name:      "put",
+			Aliases:   []string{"put-key-policy"},
+			Usage:     "replace a key's policy",
+			ArgsUsage: "KEY FILE",
+			Description: `The policy counts from the next request on. One that would keep you from replacing
 it again is refused.
 
 Example:
    kmsfs policy put alias/project-x policy.json`,
-				Flags: []cli.Flag{
-					&cli.BoolFlag{Name: "bypass-policy-lockout-safety-check", Usage: "accept a policy that you cannot replace again"},
-				},
-				Action: policyPut,
+			Flags: []cli.Flag{
+				&cli.BoolFlag{Name: "bypass-policy-lockout-safety-check", Usage: "accept a policy that you cannot replace again"},
 			},
-			{
-				Name:      "list",
-				Aliases:   []string{"list-key-policies"},
-				Usage:     "list the names of a key's policies, which is one",
-				ArgsUsage: "KEY",
-				Description: `Example:
+			Action: policyPut,
+		},
+		{
+			Name:      "list",
+			Aliases:   []string{"list-key-policies"},
+			Usage:     "list the names of a key's policies, which is one",
+			ArgsUsage: "KEY",
+			Description: `Example:
    kmsfs policy list alias/project-x`,
-				Flags:  []cli.Flag{jsonFlag()},
-				Action: policyList,
-			},
-			{
-				Name:      "check",
-				Usage:     "find the faults of a policy without sending it",
-				ArgsUsage: "FILE",
-				Description: `Prints FILE:LINE:COLUMN and what is wrong there, and exits with 1 if anything is.
+			Flags:  []cli.Flag{jsonFlag()},
+			Action: policyList,
+		},
+		{
+			Name:      "check",
+			Usage:     "find the faults of a policy without sending it",
+			ArgsUsage: "FILE",
+			Description: `Prints FILE:LINE:COLUMN and what is wrong there, and exits with 1 if anything is.
 Whether the principals exist is known to the key service only.
 
 Example:
    kmsfs policy check policy.json`,
-				Flags: []cli.Flag{
-					&cli.StringFlag{Name: "type", Usage: "what the policy is for: `key`, identity or trust; by default what it looks like most"},
-					jsonFlag(),
-				},
-				Action: policyCheck,
+			Flags: []cli.Flag{
+				&cli.StringFlag{Name: "type", Usage: "what the policy is for: `key`, identity or trust; by default what it looks like most"},
+				jsonFlag(),
 			},
+			Action: policyCheck,
 		},
 	}
 }
