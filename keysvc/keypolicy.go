@@ -95,7 +95,8 @@ func (s *Service) PutKeyPolicy(_ context.Context, caller Caller, in *kmsapi.PutK
 	return &kmsapi.Empty{}, nil
 }
 
-// GetKeyPolicy returns a key's policy as it was given.
+// GetKeyPolicy returns a key's policy as it was given, except for principals that do
+// not exist any more.
 func (s *Service) GetKeyPolicy(_ context.Context, caller Caller, in *kmsapi.GetKeyPolicyInput) (*kmsapi.GetKeyPolicyOutput, error) {
 	var v violations
 	v.text(in.KeyID, "keyId", kmsapi.MaxKeyID)
@@ -108,7 +109,7 @@ func (s *Service) GetKeyPolicy(_ context.Context, caller Caller, in *kmsapi.GetK
 		if err := checkPolicyExists(in.PolicyName); err != nil {
 			return err
 		}
-		out = &kmsapi.GetKeyPolicyOutput{Policy: k.policy.Text(), PolicyName: kmsapi.DefaultPolicyName}
+		out = &kmsapi.GetKeyPolicyOutput{Policy: k.policy.WithIDs(s.bindIDs()), PolicyName: kmsapi.DefaultPolicyName}
 		return nil
 	})
 	return out, err

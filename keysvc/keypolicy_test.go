@@ -163,8 +163,20 @@ func TestRecreatedUserInheritsNothing(t *testing.T) {
 	text := statements(`{` + toAlice + `, "Action": "kms:*"}`)
 	s.put(text)
 	s.check(allow("alice", "Encrypt"))
+	if got := policyOf(t, s.clients["root"], s.key); got != text {
+		t.Errorf("the policy is %s", got)
+	}
 	s.hire(home, "alice")
 	s.check(deny("alice", "Encrypt"))
+	// What is read says so: putting it back does not let the new user in.
+	shown := policyOf(t, s.clients["root"], s.key)
+	_, id, _ := strings.Cut(shown, `{"AWS": "AIDA`)
+	id, _, _ = strings.Cut(id, `"`)
+	if len(id) != 17 || strings.Replace(shown, "AIDA"+id, "arn:aws:iam::000000000000:user/alice", 1) != text {
+		t.Errorf("the policy of a deleted user is shown as %s", shown)
+	}
+	_, err := s.clients["root"].PutKeyPolicy(t.Context(), &kms.PutKeyPolicyInput{KeyId: &s.key, Policy: &shown})
+	refused(t, err, "MalformedPolicyDocumentException")
 	s.srv.Stop()
 	s.srv.Start()
 	s.clients["root"] = sdk(s.srv)

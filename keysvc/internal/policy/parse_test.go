@@ -553,3 +553,35 @@ func TestKinds(t *testing.T) {
 		t.Error("the default key policy is no JSON")
 	}
 }
+
+// TestWithIDs: only the principals that are gone are shown as ids, however their names
+// are written.
+func TestWithIDs(t *testing.T) {
+	const text = `{"Statement": [{"Effect": "Deny", "NotPrincipal": {"AWS": ["arn:aws:iam::111122223333:user\/a", "arn:aws:iam::111122223333:user/\u0062",
+		"111122223333"], "Service": "ec2.amazonaws.com"}, "Action": "kms:*", "Resource": "*"},
+		{"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*"}]}`
+	d, err := policy.Parse(policy.KeyPolicy, []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]string{"arn:aws:iam::111122223333:user/a": "AIDAONE", "arn:aws:iam::111122223333:user/b": "AIDATWO"}
+	resolve := func(p policy.NamedPrincipal) (string, bool) {
+		id, ok := ids[p.Value]
+		return id, ok || p.Kind != policy.UserPrincipal
+	}
+	if d, err = d.Bind(resolve); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.WithIDs(resolve); got != text {
+		t.Errorf("nobody is gone, and the text is\n%s", got)
+	}
+	delete(ids, "arn:aws:iam::111122223333:user/b")
+	two := strings.Replace(text, `"arn:aws:iam::111122223333:user/\u0062"`, `"AIDATWO"`, 1)
+	if got := d.WithIDs(resolve); got != two {
+		t.Errorf("b is gone, and the text is\n%s", got)
+	}
+	ids["arn:aws:iam::111122223333:user/a"] = "AIDATHREE"
+	if got, want := d.WithIDs(resolve), strings.Replace(two, `"arn:aws:iam::111122223333:user\/a"`, `"AIDAONE"`, 1); got != want {
+		t.Errorf("a is somebody else, and the text is\n%s", got)
+	}
+}

@@ -260,3 +260,39 @@ func isPathAndName(s string) bool {
 	}
 	return isName(s[i:])
 }
+
+// WithIDs is the policy's text with the unique id in the place of each principal that a
+// name does not stand for any more, as AWS shows a policy whose user or role was
+// deleted. The resolver says whom names stand for now.
+func (d *Document) WithIDs(resolve Resolver) string {
+	var out strings.Builder
+	rest := 0
+	for i := range d.statements {
+		for j := range d.statements[i].principals {
+			p := &d.statements[i].principals[j]
+			if p.id == "" {
+				continue
+			}
+			if id, ok := resolve(p.NamedPrincipal); ok && id == p.id {
+				continue
+			}
+			out.WriteString(d.text[rest:p.off])
+			out.WriteString(`"` + p.id + `"`)
+			rest = p.off + stringLen(d.text[p.off:])
+		}
+	}
+	out.WriteString(d.text[rest:])
+	return out.String()
+}
+
+// stringLen is the length of the JSON string that text begins with.
+func stringLen(text string) int {
+	for i := 1; ; i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+}
