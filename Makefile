@@ -5,6 +5,7 @@
 #   make test-long  the long ones too
 #   make demo       the whole thing at work, narrated
 #   make bench      kmsfs beside gocryptfs, securefs, go-fuse's loopback and ext4
+#   make bench-kms  the key service, and whether it is as fast as it has to be
 #   make lint       gofmt, go vet, staticcheck, govulncheck
 #   make install    into $(DESTDIR)$(PREFIX)
 
@@ -15,7 +16,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 
 GOBUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 
-.PHONY: build test test-long demo bench lint install uninstall clean
+.PHONY: build test test-long demo bench bench-kms lint install uninstall clean
 .DEFAULT_GOAL := build
 
 build:
@@ -38,6 +39,11 @@ bench: build
 	$(GOBUILD) -o bin/bench ./bench
 	$(GOBUILD) -o bin/bench-loopback ./bench/loopback
 	bin/bench --json bin/bench.json --markdown bin/bench.md $(BENCHFLAGS)
+
+# The list of flags: bin/bench-kms -h
+bench-kms: build
+	$(GOBUILD) -o bin/bench-kms ./bench/kms
+	bin/bench-kms --kmsfs bin/kmsfs --json bin/bench-kms.json $(BENCHFLAGS)
 
 lint:
 	scripts/lint.sh
