@@ -44,6 +44,9 @@ func (l localUsers) WithID(id string) *identity.Entity {
 // nobody's number.
 func (l localUsers) isUser(uid uint32) bool { return uid != 0 && uid != l.owner && uid != ^uint32(0) }
 
+// LocalUserARN is what a user of this machine is called.
+func LocalUserARN(uid uint32) string { return localUser(uid).ARN() }
+
 // localPath is the IAM path of the users of this machine.
 const localPath = "/local/"
 

@@ -116,9 +116,11 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		HideHelpCommand:        true,
 		UseShortOptionHandling: true,
 		Suggest:                true,
-		Reader:                 stdin,
-		Writer:                 stdout,
-		ErrWriter:              stderr,
+		// A comma belongs to the value of a tag or of an encryption context.
+		DisableSliceFlagSeparator: true,
+		Reader:                    stdin,
+		Writer:                    stdout,
+		ErrWriter:                 stderr,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "state-dir", Usage: "keep keys, volumes and the socket under `DIR` (default: /var/lib/kmsfs for root, else $XDG_STATE_HOME/kmsfs)", EnvVars: []string{"KMSFS_STATE_DIR"}},
 			&cli.BoolFlag{Name: "json", Usage: "print machine-readable output, in AWS's shapes where there are any"},

@@ -14,6 +14,7 @@ func commands() []*cli.Command {
 		keyCommand(),
 		aliasCommand(),
 		policyCommand(),
+		grantCommand(),
 		userCommand(),
 		roleCommand(),
 		auditCommand(),
