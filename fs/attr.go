@@ -297,7 +297,7 @@ func (r *Root) setSize(n *node, in *fuse.SetAttrIn, size int64) error {
 	if !n.isRegular() {
 		return unix.EINVAL
 	}
-	f, err := r.hold(n, accessWrite)
+	f, err := r.hold(n, accessWrite, r.principal(&in.Caller))
 	if err != nil {
 		return err
 	}

@@ -205,7 +205,7 @@ func (r *Root) foldFile(x fold) error {
 	if gone {
 		return nil
 	}
-	f, err := r.holdLocked(x.n, accessHeader)
+	f, err := r.holdLocked(x.n, accessHeader, theMount)
 	if err != nil {
 		return err
 	}

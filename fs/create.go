@@ -79,7 +79,7 @@ func (r *Root) newFile(dirID names.ID, tag names.Tag) *file {
 // was never written, and from then on it finds this one's open state.
 func (r *Root) createFile(p *place, caller *fuse.Caller, mode, umask uint32, st *unix.Stat_t) (*node, *file, error) {
 	f := r.newFile(p.dirID, p.stored.Tag)
-	err := r.makeWithKey(f, p, func() error { return r.makeFile(f, p, caller, mode, umask) })
+	err := r.makeWithKey(f, p, r.principal(caller), func() error { return r.makeFile(f, p, caller, mode, umask) })
 	if err == nil {
 		if err = backing.Fstat(f.fd, st); err != nil {
 			r.unmakeFile(f, p)
@@ -111,17 +111,17 @@ func (r *Root) createFile(p *place, caller *fuse.Caller, mode, umask uint32, st 
 //
 // A key that does not fit the header goes to a name record, which must be there
 // before the file: the header, a data page, could reach the disk without it.
-func (r *Root) makeWithKey(f *file, p *place, make func() error) error {
+func (r *Root) makeWithKey(f *file, p *place, who principal, make func() error) error {
 	path := contextOf(p.path)
-	pending := r.keys.create(f.hdr.FileID, path)
+	pending := r.keys.create(f.hdr.FileID, path, who)
 	if !r.keys.likelyFits(path) {
-		if err := f.takeKey(pending, path); err != nil {
+		if err := f.takeKey(pending, path, who); err != nil {
 			return err
 		}
 		return make()
 	}
 	made := make()
-	err := f.takeKey(pending, path)
+	err := f.takeKey(pending, path, who)
 	if made != nil {
 		return made
 	}
@@ -198,7 +198,7 @@ func (r *Root) unmakeFile(f *file, p *place) {
 
 // takeKey waits for the key of a new file and makes its cipher. No lock is
 // held: the key service may take its time.
-func (f *file) takeKey(pending pendingKey, path string) error {
+func (f *file) takeKey(pending pendingKey, path string, who principal) error {
 	r := f.r
 	key, wrapped, err := pending()
 	if err != nil {
@@ -208,7 +208,8 @@ func (f *file) takeKey(pending pendingKey, path string) error {
 	if f.cipher, err = content.NewCipher(r.alg, r.geom, f.hdr.FileID, key.Bytes()); err != nil {
 		return err
 	}
-	f.wrapped, f.authorized = wrapped, time.Now()
+	f.wrapped = wrapped
+	f.noteConsent(who, time.Now())
 	if r.keys.bindsPath() {
 		f.path = path
 	}
@@ -297,7 +298,7 @@ func (r *Root) openExisting(parent *node, name string, in *fuse.CreateIn, out *f
 	if err != nil {
 		return status(err)
 	}
-	fh, err := r.openHandle(n, in.Flags)
+	fh, err := r.openHandle(n, in.Flags, r.principal(&in.Caller))
 	if err == nil && in.Flags&unix.O_TRUNC != 0 {
 		f := r.handles.get(fh).file
 		f.mu.Lock()
@@ -346,11 +347,12 @@ func (r *Root) tmpfile(parent *node, in *fuse.CreateIn, st *unix.Stat_t) (*node,
 	r.release1(d)
 	r.tree.RUnlock()
 
-	pending := r.keys.create(f.hdr.FileID, path)
+	who := r.principal(&in.Caller)
+	pending := r.keys.create(f.hdr.FileID, path, who)
 	err = r.makeNameless(f, parent, in)
 	// A key that does not fit the header needs no record yet: without a name
 	// the file does not outlive the worker.
-	if e := f.takeKey(pending, path); err == nil {
+	if e := f.takeKey(pending, path, who); err == nil {
 		err = e
 	}
 	if err == nil {

@@ -24,12 +24,12 @@ type file struct {
 	refs int // handles and passing users; guarded by n.mu
 
 	// How the key is wrapped now; guarded by n.mu.
-	wrapped    []byte
-	path       string    // context path it is wrapped under
-	at         nameRef   // the name by which the binding was verified
-	linked     bool      // at is accepted by its name record alone
-	moved      uint64    // counter of the move record that accepts at; 0: none
-	authorized time.Time // when the key service last said yes
+	wrapped  []byte
+	path     string    // context path it is wrapped under
+	at       nameRef   // the name by which the binding was verified
+	linked   bool      // at is accepted by its name record alone
+	moved    uint64    // counter of the move record that accepts at; 0: none
+	consents []consent // what the key service has said yes to
 
 	// mu guards all below, and the file's pages: readers share, writers exclude.
 	mu       sync.RWMutex
@@ -69,13 +69,13 @@ const (
 )
 
 // hold opens n's file or joins those who have it open. Give it back with letGo.
-func (r *Root) hold(n *node, want access) (*file, error) {
+func (r *Root) hold(n *node, want access, who principal) (*file, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return r.holdLocked(n, want)
+	return r.holdLocked(n, want, who)
 }
 
-func (r *Root) holdLocked(n *node, want access) (*file, error) {
+func (r *Root) holdLocked(n *node, want access, who principal) (*file, error) {
 	f := n.file.Load()
 	if f == nil {
 		var err error
@@ -85,7 +85,7 @@ func (r *Root) holdLocked(n *node, want access) (*file, error) {
 		n.file.Store(f)
 	}
 	f.refs++
-	err := f.prepare(want)
+	err := f.prepare(want, who)
 	if err != nil {
 		r.letGoLocked(n, f)
 		return nil, err
@@ -305,7 +305,7 @@ func (r *Root) openUnwritable(dirfd int, stored string) (int, error) {
 }
 
 // prepare brings f to where want needs it. Holds: n.mu.
-func (f *file) prepare(want access) error {
+func (f *file) prepare(want access, who principal) error {
 	if want == accessWrite && f.readonly {
 		if err := f.makeWritable(); err != nil {
 			return err
@@ -314,10 +314,10 @@ func (f *file) prepare(want access) error {
 	if want == accessHeader {
 		return nil
 	}
-	if f.cipher != nil && (!f.r.keys.perFile() || time.Since(f.authorized) < f.r.opts.KeyCacheTTL) {
+	if f.cipher != nil && f.consented(who) {
 		return nil
 	}
-	key, err := f.authorize()
+	key, err := f.authorize(who)
 	if err != nil {
 		return err
 	}
@@ -331,13 +331,13 @@ func (f *file) prepare(want access) error {
 // authorize has the key service decide on the file, by today's path: where
 // that has changed since the key was wrapped (an ancestor was renamed) the key
 // is re-wrapped first. It returns the data key. Holds: n.mu.
-func (f *file) authorize() (*secret.Buffer, error) {
+func (f *file) authorize(who principal) (*secret.Buffer, error) {
 	want := f.wrappingNow()
-	wrapped, key, err := f.r.keys.open(f.hdr.FileID, f.wrapped, f.path, want)
+	wrapped, key, err := f.r.keys.open(f.hdr.FileID, f.wrapped, f.path, want, who)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.accept(wrapped, want, time.Now()); err != nil {
+	if err := f.accept(wrapped, want, who, time.Now()); err != nil {
 		key.Free()
 		return nil, err
 	}
@@ -355,8 +355,8 @@ func (f *file) wrappingNow() string {
 
 // accept notes that the key service said yes, and keeps the key's wrapping if
 // it is a new one. Holds: n.mu.
-func (f *file) accept(wrapped []byte, path string, asked time.Time) error {
-	f.authorized = asked
+func (f *file) accept(wrapped []byte, path string, who principal, asked time.Time) error {
+	f.noteConsent(who, asked)
 	switch {
 	case f.path == path:
 	case f.r.opts.ReadOnly: // it only asks, and keeps the old wrapping

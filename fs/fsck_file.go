@@ -170,13 +170,13 @@ func (k *keyring) openAll(ctx context.Context, batch []*fileCheck) error {
 	}
 	if !k.perFile() {
 		for _, j := range batch {
-			_, j.key, j.err = k.open(j.f.hdr.FileID, j.f.wrapped, j.f.path, j.f.path)
+			_, j.key, j.err = k.open(j.f.hdr.FileID, j.f.wrapped, j.f.path, j.f.path, theMount)
 		}
 		return nil
 	}
 	items := make([]kmsapi.BatchItem, len(batch))
 	for i, j := range batch {
-		items[i] = k.decrypt(j.f.wrapped, j.f.path)
+		items[i] = k.decrypt(j.f.wrapped, j.f.path, theMount)
 	}
 	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
 	defer cancel()

@@ -65,7 +65,7 @@ func (r *Root) info(n *node) ([]byte, error) {
 	i.Path, i.StoredPath = n.pathLocked(), n.storedPathLocked()
 	r.tree.RUnlock()
 	if n.isRegular() {
-		f, err := r.holdLocked(n, accessHeader)
+		f, err := r.holdLocked(n, accessHeader, theMount)
 		if err != nil {
 			return nil, err
 		}

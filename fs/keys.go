@@ -190,14 +190,14 @@ func (k *keyring) opaquePath(path string) string {
 type pendingKey func() (key *secret.Buffer, wrapped []byte, err error)
 
 // create begins to make the data key of a new file. path is a context path.
-func (k *keyring) create(fileID [16]byte, path string) pendingKey {
+func (k *keyring) create(fileID [16]byte, path string, who principal) pendingKey {
 	if k.conf.Keys == format.KeysVolume {
 		return func() (*secret.Buffer, []byte, error) { return k.createByVolume(fileID) }
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
 	wait := k.svc.Begin(ctx, []kmsapi.BatchItem{{
 		Op: kmsapi.OpGenerateDataKey, KeyID: k.conf.KMSKey, NumberOfBytes: dataKeySize,
-		EncryptionContext: k.fileContext(path),
+		EncryptionContext: k.fileContext(path), ActAs: who.actAs(),
 	}})
 	return func() (*secret.Buffer, []byte, error) {
 		defer cancel()
@@ -228,7 +228,7 @@ func (k *keyring) createByVolume(fileID [16]byte) (*secret.Buffer, []byte, error
 // open unwraps the data key of a file that was wrapped under the path from. If
 // to is another it re-wraps it first, in the same round trip; that also needs
 // kms:ReEncryptFrom on the old path and ReEncryptTo on the new.
-func (k *keyring) open(fileID [16]byte, wrapped []byte, from, to string) ([]byte, *secret.Buffer, error) {
+func (k *keyring) open(fileID [16]byte, wrapped []byte, from, to string, who principal) ([]byte, *secret.Buffer, error) {
 	if k.conf.Keys == format.KeysVolume {
 		plain, err := k.sealer.UnwrapKey(fileID, wrapped)
 		if err != nil {
@@ -239,7 +239,7 @@ func (k *keyring) open(fileID [16]byte, wrapped []byte, from, to string) ([]byte
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
 	defer cancel()
-	items := k.opening(wrapped, from, to)
+	items := k.opening(wrapped, from, to, who)
 	res, err := k.svc.Batch(ctx, items)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errKeyService, err)
@@ -255,11 +255,11 @@ func (k *keyring) open(fileID [16]byte, wrapped []byte, from, to string) ([]byte
 }
 
 // opening is the request for it.
-func (k *keyring) opening(wrapped []byte, from, to string) []kmsapi.BatchItem {
+func (k *keyring) opening(wrapped []byte, from, to string, who principal) []kmsapi.BatchItem {
 	if from == to {
-		return []kmsapi.BatchItem{k.decrypt(wrapped, to)}
+		return []kmsapi.BatchItem{k.decrypt(wrapped, to, who)}
 	}
-	return []kmsapi.BatchItem{k.reEncrypt(wrapped, from, to), k.decrypt(nil, to)} // of what the first makes
+	return []kmsapi.BatchItem{k.reEncrypt(wrapped, from, to, who), k.decrypt(nil, to, who)} // of what the first makes
 }
 
 // opened is the answer to it: the data key, and its new wrapping if it has got one.
@@ -280,20 +280,20 @@ func opened(res []kmsapi.BatchResult) (wrapped []byte, key *secret.Buffer, err e
 }
 
 // decrypt is the request for it.
-func (k *keyring) decrypt(wrapped []byte, path string) kmsapi.BatchItem {
+func (k *keyring) decrypt(wrapped []byte, path string, who principal) kmsapi.BatchItem {
 	return kmsapi.BatchItem{
 		Op: kmsapi.OpDecrypt, KeyID: k.conf.KMSKey, CiphertextBlob: wrapped,
-		EncryptionContext: k.fileContext(path),
+		EncryptionContext: k.fileContext(path), ActAs: who.actAs(),
 	}
 }
 
 // rewrap moves a wrapped data key from one path to another without seeing it.
 // The caller needs kms:ReEncryptFrom on the old path and ReEncryptTo on the new.
-func (k *keyring) rewrap(wrapped []byte, from, to string) ([]byte, error) {
+func (k *keyring) rewrap(wrapped []byte, from, to string, who principal) ([]byte, error) {
 	if !k.bindsPath() || from == to {
 		return wrapped, nil
 	}
-	res, err := one(context.Background(), k.svc, k.reEncrypt(wrapped, from, to))
+	res, err := one(context.Background(), k.svc, k.reEncrypt(wrapped, from, to, who))
 	if err != nil {
 		return nil, fmt.Errorf("re-wrap data key: %w", err)
 	}
@@ -301,10 +301,11 @@ func (k *keyring) rewrap(wrapped []byte, from, to string) ([]byte, error) {
 }
 
 // reEncrypt is the request for it.
-func (k *keyring) reEncrypt(wrapped []byte, from, to string) kmsapi.BatchItem {
+func (k *keyring) reEncrypt(wrapped []byte, from, to string, who principal) kmsapi.BatchItem {
 	return kmsapi.BatchItem{
 		Op: kmsapi.OpReEncrypt, KeyID: k.conf.KMSKey, SourceKeyID: k.conf.KMSKey, CiphertextBlob: wrapped,
 		EncryptionContext: k.fileContext(from), DestinationEncryptionContext: k.fileContext(to),
+		ActAs: who.actAs(),
 	}
 }
 

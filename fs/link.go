@@ -28,7 +28,7 @@ func (r *Root) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.E
 	defer n.mu.Unlock()
 	var st unix.Stat_t
 	if n.isRegular() {
-		err = r.linkFile(n, &p, &st)
+		err = r.linkFile(n, &p, r.principal(&in.Caller), &st)
 	} else {
 		err = r.linkOther(n, &p, &st)
 	}
@@ -42,8 +42,8 @@ func (r *Root) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.E
 
 // linkFile gives a regular file a further name. A nameless file (O_TMPFILE)
 // is bound to its first. Holds: n.mu.
-func (r *Root) linkFile(n *node, p *place, st *unix.Stat_t) error {
-	f, err := r.holdLocked(n, accessHeader)
+func (r *Root) linkFile(n *node, p *place, who principal, st *unix.Stat_t) error {
+	f, err := r.holdLocked(n, accessHeader, theMount)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (r *Root) linkFile(n *node, p *place, st *unix.Stat_t) error {
 		return err
 	}
 	path := contextOf(p.path)
-	wrapped, err := r.keys.rewrap(f.wrapped, f.path, path)
+	wrapped, err := r.keys.rewrap(f.wrapped, f.path, path, who)
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func (r *Root) lookup(parent *node, name string, count uint64, st *unix.Stat_t) 
 	if recover {
 		// A crash may have left st_size wrong, and the kernel keeps the first
 		// size it is told. What cannot be checked now is told as it stands.
-		if f, err := r.hold(n, accessRead); err == nil {
+		if f, err := r.hold(n, accessRead, theMount); err == nil {
 			_ = backing.Fstat(f.fd, st)
 			r.letGo(f)
 			n.checked.Store(true)

@@ -21,7 +21,7 @@ func (r *Root) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.
 	if n == nil {
 		return fuse.Status(unix.ESTALE)
 	}
-	fh, err := r.openHandle(n, in.Flags)
+	fh, err := r.openHandle(n, in.Flags, r.principal(&in.Caller))
 	if err != nil {
 		return status(err)
 	}
@@ -30,7 +30,7 @@ func (r *Root) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.
 	return fuse.OK
 }
 
-func (r *Root) openHandle(n *node, flags uint32) (uint64, error) {
+func (r *Root) openHandle(n *node, flags uint32, who principal) (uint64, error) {
 	want := accessRead
 	if flags&unix.O_ACCMODE != unix.O_RDONLY || flags&unix.O_TRUNC != 0 {
 		want = accessWrite
@@ -41,7 +41,7 @@ func (r *Root) openHandle(n *node, flags uint32) (uint64, error) {
 	if want == accessRead && n.file.Load() == nil {
 		r.willOpen(n)
 	}
-	f, err := r.hold(n, want)
+	f, err := r.hold(n, want, who)
 	if err != nil {
 		return 0, err
 	}

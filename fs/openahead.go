@@ -75,8 +75,11 @@ type aheadRun struct {
 	all     atomic.Bool  // every file of the directory has been taken
 }
 
-// opensAhead reports whether this mount opens files ahead at all.
-func (r *Root) opensAhead() bool { return r.keys.perFile() && r.opts.KeyCacheTTL >= aheadWait }
+// opensAhead reports whether this mount opens files ahead at all. Where each
+// caller is decided on, nobody knows who will come.
+func (r *Root) opensAhead() bool {
+	return r.keys.perFile() && r.opts.KeyCacheTTL >= aheadWait && r.opts.Authorize == AuthorizeVolume
+}
 
 // willOpen tells of an open of n, which is not open; other files may be opened
 // with it.
@@ -318,7 +321,7 @@ func (run *aheadRun) open(batch []string) {
 	for _, f := range begun {
 		if f, ok := run.attach(f); ok {
 			files = append(files, f)
-			items = append(items, r.keys.opening(f.wrapped, f.from, f.to)...)
+			items = append(items, r.keys.opening(f.wrapped, f.from, f.to, theMount)...)
 		}
 	}
 	if len(files) == 0 {
@@ -335,7 +338,7 @@ func (run *aheadRun) open(batch []string) {
 		return // an open will say what is wrong
 	}
 	for _, f := range files {
-		n := len(r.keys.opening(f.wrapped, f.from, f.to))
+		n := len(r.keys.opening(f.wrapped, f.from, f.to, theMount))
 		wrapped, key, err := opened(results[:n])
 		results = results[n:]
 		if err == nil {
@@ -405,7 +408,7 @@ func (run *aheadRun) unlock(f aheadFile, wrapped []byte, key *secret.Buffer, ask
 	if f.cipher != nil || f.path != f.from {
 		return errAheadUseless // somebody was faster
 	}
-	if err := f.accept(wrapped, f.to, asked); err != nil {
+	if err := f.accept(wrapped, f.to, theMount, asked); err != nil {
 		return err
 	}
 	if err := f.file.unlock(key); err != nil {

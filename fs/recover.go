@@ -224,7 +224,7 @@ func (r *Root) recoverEntry(parent *node, d *dir, name string, stored *names.Sto
 		return r.recoverDir(n)
 	}
 	// For writing, so that what needs a repair gets it whatever its mode.
-	f, err := r.hold(n, accessWrite)
+	f, err := r.hold(n, accessWrite, theMount)
 	if err != nil {
 		return isDamage(err)
 	}

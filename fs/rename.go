@@ -38,7 +38,7 @@ func (r *Root) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName str
 	if in.Flags&^(unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE) != 0 {
 		return fuse.EINVAL
 	}
-	return status(r.rename(from, oldName, to, newName, uint(in.Flags)))
+	return status(r.rename(from, oldName, to, newName, uint(in.Flags), r.principal(&in.Caller)))
 }
 
 // move is one object's part in a rename: from one place to another.
@@ -56,7 +56,7 @@ type move struct {
 	path     string
 }
 
-func (r *Root) rename(fromDir *node, oldName string, toDir *node, newName string, flags uint) error {
+func (r *Root) rename(fromDir *node, oldName string, toDir *node, newName string, flags uint, who principal) error {
 	a := &move{from: nameRef{parent: fromDir, name: oldName}, to: nameRef{parent: toDir, name: newName}}
 	moves := []*move{a}
 	if flags&unix.RENAME_EXCHANGE != 0 {
@@ -82,7 +82,7 @@ func (r *Root) rename(fromDir *node, oldName string, toDir *node, newName string
 		}
 	}()
 	for _, m := range moves {
-		if err := r.prepareMove(m); err != nil {
+		if err := r.prepareMove(m, who); err != nil {
 			return err
 		}
 	}
@@ -152,11 +152,14 @@ func unlockNodes(moves []*move) {
 
 // prepareMove works out the entry that vouches for m at its new name. For a
 // file the key service is asked here. Holds: n.mu.
-func (r *Root) prepareMove(m *move) error {
+func (r *Root) prepareMove(m *move, who principal) error {
 	switch m.st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		return r.prepareFile(m)
+		return r.prepareFile(m, who)
 	case unix.S_IFDIR:
+		if who != theMount && r.keys.bindsPath() {
+			return unix.EXDEV
+		}
 		r.tree.RLock()
 		defer r.tree.RUnlock()
 		var err error
@@ -174,8 +177,8 @@ func (r *Root) prepareMove(m *move) error {
 	return err
 }
 
-func (r *Root) prepareFile(m *move) error {
-	f, err := r.holdLocked(m.n, accessHeader)
+func (r *Root) prepareFile(m *move, who principal) error {
+	f, err := r.holdLocked(m.n, accessHeader, theMount)
 	if err != nil {
 		return err
 	}
@@ -197,7 +200,7 @@ func (r *Root) prepareFile(m *move) error {
 	}
 	m.wrapped, m.path = f.wrapped, f.path
 	if r.keys.bindsPath() {
-		if m.wrapped, err = r.keys.rewrap(f.wrapped, f.path, path); err != nil {
+		if m.wrapped, err = r.keys.rewrap(f.wrapped, f.path, path, who); err != nil {
 			return err
 		}
 		m.path = path

@@ -158,7 +158,7 @@ func (s *rewrapSweep) entry(parent *node, name string, stored *names.Stored) {
 
 // staleFile tells how n's key is wrapped when it is not under n's path.
 func (s *rewrapSweep) staleFile(n *node) *staleFile {
-	f, err := s.r.hold(n, accessHeader)
+	f, err := s.r.hold(n, accessHeader, theMount)
 	if err != nil {
 		return nil
 	}
@@ -189,7 +189,7 @@ func (s *rewrapSweep) flush() {
 	}()
 	items := make([]kmsapi.BatchItem, len(stale))
 	for i, f := range stale {
-		items[i] = r.keys.reEncrypt(f.wrapped, f.from, f.to)
+		items[i] = r.keys.reEncrypt(f.wrapped, f.from, f.to, theMount)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
 	defer cancel()
@@ -217,7 +217,7 @@ func (s *rewrapSweep) store(stale *staleFile, wrapped []byte) {
 	r, n := s.r, stale.n
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	f, err := r.holdLocked(n, accessHeader)
+	f, err := r.holdLocked(n, accessHeader, theMount)
 	if err != nil {
 		return
 	}

@@ -36,12 +36,13 @@ const (
 
 // Errors that callers branch on.
 var (
-	ErrNotVolume  = errors.New("not a kmsfs ciphertext directory")
-	ErrInUse      = errors.New("volume is mounted already")
-	ErrNotEmpty   = errors.New("directory is not empty")
-	errMisplaced  = errors.New("object does not belong here")
-	errNoSettled  = errors.New("the record " + settledName + " is missing or does not verify; somebody removed or changed it behind the filesystem (kmsfs fsck --repair rebuilds it after checking every file)")
-	errBadRootDir = errors.New("the root directory's record does not verify")
+	ErrNotVolume    = errors.New("not a kmsfs ciphertext directory")
+	ErrInUse        = errors.New("volume is mounted already")
+	ErrNotEmpty     = errors.New("directory is not empty")
+	errMisplaced    = errors.New("object does not belong here")
+	errNoSettled    = errors.New("the record " + settledName + " is missing or does not verify; somebody removed or changed it behind the filesystem (kmsfs fsck --repair rebuilds it after checking every file)")
+	errNoCallerKeys = errors.New("the volume has one key for all its files (--keys volume), so that no caller can be decided on by itself: mount it without --authorize caller, or copy the files into a volume made with --keys path")
+	errBadRootDir   = errors.New("the root directory's record does not verify")
 )
 
 // Options of an open volume.
@@ -53,6 +54,9 @@ type Options struct {
 	// KeyCacheTTL bounds how long an open file vouches for its key: a later
 	// open of the same file asks the key service again. 0 asks on every open.
 	KeyCacheTTL time.Duration
+
+	// Authorize says for whom the key service is asked.
+	Authorize Authorize
 
 	// BarrierInterval is the time between barriers while there are changes;
 	// 0 means 30 seconds.
@@ -316,6 +320,9 @@ func openVolume(ctx context.Context, dir string, o Options) (_ *Root, err error)
 	}()
 	if err = r.lockVolume(); err != nil {
 		return nil, err
+	}
+	if o.Authorize == AuthorizeCaller && conf.Keys != format.KeysPath {
+		return nil, errNoCallerKeys
 	}
 	if r.volKey, err = openVolumeKey(ctx, o.Keys, conf); err != nil {
 		return nil, err

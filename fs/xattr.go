@@ -169,7 +169,7 @@ func (r *Root) replaceXattrs(n *node, set format.XattrSet) error {
 	var f *file
 	if n.isRegular() {
 		var err error
-		if f, err = r.holdLocked(n, accessHeader); err != nil {
+		if f, err = r.holdLocked(n, accessHeader, theMount); err != nil {
 			return err
 		}
 		defer r.letGoLocked(n, f)

@@ -37,13 +37,15 @@ standard error. File names are not logged, their ciphertext is.
 Examples:
    kmsfs mount ~/cipher ~/plain
    kmsfs mount --read-only /backup/cipher /mnt/restore
-   kmsfs mount --allow-other --idle-unmount 30m /srv/cipher /srv/plain`,
+   kmsfs mount --allow-other --idle-unmount 30m /srv/cipher /srv/plain
+   kmsfs mount --allow-other --authorize caller /srv/cipher /srv/plain`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "foreground", Aliases: []string{"f"}, Usage: "stay, and log to standard error"},
 			&cli.BoolFlag{Name: "read-only", Aliases: []string{"ro"}, Usage: "change nothing, not even after a crash"},
 			&cli.BoolFlag{Name: "allow-other", Usage: "let other users in, each with the permissions the files give them (needs root, or user_allow_other in /etc/fuse.conf)"},
 			&cli.DurationFlag{Name: "idle-unmount", Usage: "unmount after `TIME` (30m, 2h) without use"},
 			&cli.DurationFlag{Name: "key-cache-ttl", Value: time.Minute, Usage: "an open file vouches for its key for `TIME`: a further open of it asks the key service again only after that; below 1s, nothing is opened ahead of a walk"},
+			&cli.StringFlag{Name: "authorize", Value: "volume", Usage: "ask the key service for `WHOM`: volume, for whoever mounts; or caller, for the user who makes, opens, renames or links a file (needs --keys path and, to let others in, root; a directory cannot be renamed then, mv copies it)"},
 			&cli.BoolFlag{Name: "accept-replaced", Usage: "mount although another volume was in CIPHERDIR before, and remember this one"},
 			&cli.BoolFlag{Name: "suid", Usage: "honour setuid and setgid bits"},
 			&cli.BoolFlag{Name: "dev", Usage: "honour device nodes"},
@@ -53,6 +55,8 @@ Examples:
 		Action: mountAction,
 	}
 }
+
+var authorizeModes = map[string]fs.Authorize{"volume": fs.AuthorizeVolume, "caller": fs.AuthorizeCaller}
 
 // readyFD is the descriptor on which a worker in the background tells its
 // parent "ok" or what is wrong; the variable says that it is one.
@@ -65,6 +69,9 @@ func mountAction(c *cli.Context) error {
 	args, err := arguments(c, "CIPHERDIR", "MOUNTPOINT")
 	if err != nil {
 		return err
+	}
+	if _, ok := authorizeModes[c.String("authorize")]; !ok {
+		return usagef(c, "--authorize %q: use volume or caller", c.String("authorize"))
 	}
 	cipherDir, mountpoint, err := checkPlaces(c, args[0], args[1])
 	if err != nil {
@@ -153,7 +160,7 @@ func serveMount(c *cli.Context, cipherDir, mountpoint string, ready func()) erro
 	}
 	defer client.Close()
 	root, err := fs.Open(c.Context, cipherDir, fs.Options{
-		Keys: client, ReadOnly: c.Bool("read-only"), Logger: slog.Default(),
+		Keys: client, ReadOnly: c.Bool("read-only"), Logger: slog.Default(), Authorize: authorizeModes[c.String("authorize")],
 		KeyCacheTTL: c.Duration("key-cache-ttl"), IdleUnmount: c.Duration("idle-unmount"),
 	})
 	if err != nil {

@@ -1,7 +1,7 @@
 package kmsapi
 
 // BatchUpgrade is the HTTP Upgrade token of the private batch protocol.
-const BatchUpgrade = "kmsfs-batch/1"
+const BatchUpgrade = "kmsfs-batch/2"
 
 // BatchPath is where a client asks for the upgrade.
 const BatchPath = "/kmsfs/batch"
@@ -31,6 +31,10 @@ type BatchItem struct {
 	DestinationEncryptionContext map[string]string
 	// NumberOfBytes is the length of a generated data key, 1 to 1024.
 	NumberOfBytes int
+	// ActAs is the user of this machine, by number, for whom the item is to be
+	// decided; nil is whoever has the connection. The superuser, and whoever is
+	// configured as a forwarder, may name others, with kmsfs:ActAs.
+	ActAs *uint32
 }
 
 // BatchResult is the outcome of one item.

@@ -64,6 +64,22 @@ func (d *decoder) bytes() []byte {
 	return v
 }
 
+// user reads a user's number that may be absent.
+func (d *decoder) user() *uint32 {
+	switch d.byte() {
+	case 0:
+		return nil
+	case 1:
+		if len(d.b) >= 4 {
+			v := binary.LittleEndian.Uint32(d.b)
+			d.b = d.b[4:]
+			return &v
+		}
+	}
+	d.fail()
+	return nil
+}
+
 // context reads pairs whose keys ascend: a repeated key would leave open which
 // value was authorized.
 func (d *decoder) context() map[string]string {

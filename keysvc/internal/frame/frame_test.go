@@ -19,7 +19,11 @@ var sampleItems = []kmsapi.BatchItem{
 	{Op: kmsapi.OpDecrypt, CiphertextBlob: bytes.Repeat([]byte{7}, 300), EncryptionContext: map[string]string{"p": strings.Repeat("x", 5000)}},
 	{Op: kmsapi.OpReEncrypt, KeyID: "to", SourceKeyID: "from", CiphertextBlob: []byte{1}, EncryptionContext: map[string]string{"a": "b"}, DestinationEncryptionContext: map[string]string{"a": "c"}},
 	{Op: kmsapi.OpDecrypt},
+	{Op: kmsapi.OpDecrypt, KeyID: "k", ActAs: new(uint32)},
+	{Op: kmsapi.OpDecrypt, KeyID: "k", ActAs: &aUser},
 }
+
+var aUser uint32 = 1<<32 - 2
 
 func request(t testing.TB, id uint64, items []kmsapi.BatchItem) []byte {
 	t.Helper()
@@ -59,6 +63,16 @@ func TestRequestRoundTrip(t *testing.T) {
 	}
 	if _, _, err := ParseRequest(append(bytes.Clone(body), 0)); !errors.Is(err, ErrFormat) {
 		t.Errorf("a byte too many: %v", err)
+	}
+}
+
+// TestUserHasOneForm: of whom an item is for there must be no two readings.
+func TestUserHasOneForm(t *testing.T) {
+	for _, b := range [][]byte{nil, {2}, {1}, {1, 0, 0, 0}, {255, 0, 0, 0, 0}} {
+		d := decoder{b: b}
+		if user := d.user(); user != nil || !d.bad {
+			t.Errorf("%v is read as %v", b, user)
+		}
 	}
 }
 

@@ -73,7 +73,11 @@ func AppendItem(dst []byte, it *kmsapi.BatchItem) ([]byte, error) {
 	dst = appendBytes(dst, it.CiphertextBlob)
 	dst = appendContext(dst, it.EncryptionContext)
 	dst = appendContext(dst, it.DestinationEncryptionContext)
-	return binary.AppendUvarint(dst, uint64(it.NumberOfBytes)), nil
+	dst = binary.AppendUvarint(dst, uint64(it.NumberOfBytes))
+	if it.ActAs == nil {
+		return append(dst, 0), nil
+	}
+	return binary.LittleEndian.AppendUint32(append(dst, 1), *it.ActAs), nil
 }
 
 // EndRequest fills in the length of the frame that is all of frame.
@@ -130,6 +134,7 @@ func ParseRequest(body []byte) (id uint64, items []kmsapi.BatchItem, err error) 
 		it.EncryptionContext = d.context()
 		it.DestinationEncryptionContext = d.context()
 		it.NumberOfBytes = d.number(math.MaxInt32)
+		it.ActAs = d.user()
 		if d.bad {
 			return 0, nil, ErrFormat
 		}
