@@ -37,14 +37,15 @@ const (
 	aheadWait  = time.Second // for the next open of a run
 	// aheadNames bounds the directory that is looked at: to find the next names
 	// all must be decrypted.
-	aheadNames      = 1 << 16
+	aheadNames      = 1 << 14
 	aheadMaxBackoff = time.Minute
 )
 
 // openAhead watches opens for the beginnings of walks.
 type openAhead struct {
 	mu      sync.Mutex // guards what follows
-	parent  *node      // of the file opened last; compared only
+	last    *node      // the file opened last, compared only; reading one again and again is no walk
+	parent  *node      // its directory, compared only
 	row     int        // opens of files in parent that were not open, in a row
 	runs    map[*node]*aheadRun
 	trusted bool          // the last runs were used: the first open in a directory starts one
@@ -93,7 +94,7 @@ func (r *Root) willOpen(n *node) {
 		return
 	}
 	at := n.names[0]
-	run, stalest := r.ahead.runFor(r, at.parent)
+	run, stalest := r.ahead.runFor(r, n, at.parent)
 	r.tree.RUnlock()
 	if stalest != nil {
 		stalest.end()
@@ -110,7 +111,7 @@ func (r *Root) willOpen(n *node) {
 // runFor returns the run in a directory of which a file is being opened, or nil
 // if there is, as yet, no reason for one; and one that is to end for it.
 // Holds: tree, shared.
-func (a *openAhead) runFor(r *Root, parent *node) (run, stalest *aheadRun) {
+func (a *openAhead) runFor(r *Root, n, parent *node) (run, stalest *aheadRun) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if run := a.runs[parent]; run != nil {
@@ -119,7 +120,11 @@ func (a *openAhead) runFor(r *Root, parent *node) (run, stalest *aheadRun) {
 	if a.parent != parent {
 		a.parent, a.row = parent, 0
 	}
-	if a.row++; a.row < aheadAfter && !a.trusted {
+	if a.last != n {
+		a.last = n
+		a.row++
+	}
+	if a.row < aheadAfter && !a.trusted {
 		return nil, nil
 	}
 	if time.Now().Before(a.resume) || a.closed {
