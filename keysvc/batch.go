@@ -242,12 +242,25 @@ func (b *batchConn) item(work *batchWork, id uint64, index int, c *call, it *kms
 		added = work.results.Add(id, index, r)
 		return nil
 	}
-	if err := b.svc.batchItem(caller, it, add); err != nil {
+	if err := b.svc.itemFor(caller, it, add); err != nil {
 		e := apiError(b.log, it.Op, err)
 		c.ends(e)
 		return work.results.Add(id, index, &frame.Result{Err: e})
 	}
 	return added
+}
+
+// itemFor is batchItem for whom the item is to be decided.
+func (s *Service) itemFor(caller Caller, it *kmsapi.BatchItem, write func(*frame.Result) error) error {
+	if it.ActAs != nil {
+		other, err := s.actAs(caller, *it.ActAs)
+		if err != nil {
+			return err
+		}
+		caller = other
+		caller.call.madeBy(caller)
+	}
+	return s.batchItem(caller, it, write)
 }
 
 // batchItem performs it and calls write with the result, whose plaintext is

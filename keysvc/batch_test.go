@@ -1,16 +1,18 @@
 package keysvc_test
 
 import (
+	"bufio"
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
 	"testing"
 
+	"kmsfs.dev/kmsfs/keysvc/internal/frame"
 	"kmsfs.dev/kmsfs/keysvc/keysvctest"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 	"kmsfs.dev/kmsfs/keysvc/kmsclient"
@@ -169,39 +171,62 @@ func TestBatchRefusesUnknownOperation(t *testing.T) {
 	}
 }
 
-// TestBatchIsAuthorizedAsTheCaller upgrades a connection of another user.
-func TestBatchIsAuthorizedAsTheCaller(t *testing.T) {
-	srv := keysvctest.NewServer(t)
-	key := clientKey(t, srv.Client())
-	conn, err := srv.Dial(otherUID)
+// batchAs performs items on a connection of another user's.
+func batchAs(t testing.TB, srv *keysvctest.Server, uid uint32, items ...kmsapi.BatchItem) []kmsapi.BatchResult {
+	t.Helper()
+	conn, err := srv.Dial(uid)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := io.WriteString(conn, "GET /kmsfs/batch HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: kmsfs-batch/1\r\n\r\n"); err != nil {
+	req, err := http.NewRequest(http.MethodGet, "http://kmsfs"+kmsapi.BatchPath, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
-	item := []byte{1}                   // GenerateDataKey
-	item = append(item, byte(len(key))) // KeyID
-	item = append(item, key...)
-	item = append(item, 0, 0, 0, 0, 32) // SourceKeyID, blob, contexts; 32 bytes
-	req := binary.LittleEndian.AppendUint32(nil, uint32(9+len(item)))
-	req = binary.LittleEndian.AppendUint64(req, 7)
-	req = append(req, 1)
-	if _, err := conn.Write(append(req, item...)); err != nil {
+	req.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {kmsapi.BatchUpgrade}}
+	if err := req.Write(conn); err != nil {
 		t.Fatal(err)
 	}
-	var got []byte
-	buf := make([]byte, 4096)
-	for !strings.Contains(string(got), "AccessDeniedException") {
-		n, err := conn.Read(buf)
-		if err != nil {
-			t.Fatalf("after %q: %v", got, err)
+	r := bufio.NewReader(conn)
+	if res, err := http.ReadResponse(r, req); err != nil || res.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("upgrade: %v, %v", res, err)
+	}
+	const id = 7
+	buf := frame.BeginRequest(nil, id, len(items))
+	for i := range items {
+		if buf, err = frame.AppendItem(buf, &items[i]); err != nil {
+			t.Fatal(err)
 		}
-		got = append(got, buf[:n]...)
 	}
-	if !strings.Contains(string(got), "user/local/54321") {
-		t.Errorf("the refusal is %q", got)
+	if err := frame.EndRequest(buf); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write(buf); err != nil {
+		t.Fatal(err)
+	}
+	results, err := frame.NewReader(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer results.Close()
+	out := make([]kmsapi.BatchResult, len(items))
+	for range items {
+		got, index, res, err := results.Read()
+		if err != nil || got != id || index >= len(out) {
+			t.Fatalf("result %d of request %d: %v", index, got, err)
+		}
+		out[index] = res
+	}
+	return out
+}
+
+// TestBatchIsAuthorizedAsTheCaller uses a connection of another user's.
+func TestBatchIsAuthorizedAsTheCaller(t *testing.T) {
+	srv := keysvctest.NewServer(t)
+	key := clientKey(t, srv.Client())
+	out := batchAs(t, srv, otherUID, kmsapi.BatchItem{Op: kmsapi.OpGenerateDataKey, KeyID: key, NumberOfBytes: 32})
+	if out[0].Err == nil || out[0].Err.Code != kmsapi.CodeAccessDenied {
+		t.Errorf("another user's: %+v", out[0])
 	}
 }
 

@@ -28,6 +28,7 @@ type call struct {
 	request   audit.RequestParameters
 	extra     audit.AdditionalEventData
 	peer      audit.Peer
+	forwarder audit.Forwarder
 	resources [2]audit.Resource
 }
 
@@ -79,6 +80,13 @@ func (c *call) madeBy(by Caller) {
 		c.extra.Peer = &c.peer
 		c.record.AdditionalEventData = &c.extra
 	}
+}
+
+// forwardedBy says who made the call in another's name.
+func (c *call) forwardedBy(by policy.Principal) {
+	c.forwarder = audit.Forwarder{PrincipalID: by.UniqueID, ARN: by.ARN}
+	c.extra.ForwardedBy = &c.forwarder
+	c.record.AdditionalEventData = &c.extra
 }
 
 // identityOf is a caller as CloudTrail shows it.

@@ -53,6 +53,9 @@ type Options struct {
 	// OwnerUID is the user whose keys these are: with the superuser, the one
 	// whom the default key policy lets in. Nil means this process's user.
 	OwnerUID *uint32
+	// Forwarders are users who, as the superuser may, act for other users of the
+	// machine, each request needing kmsfs:ActAs.
+	Forwarders []uint32
 	// Clock is time.Now unless a test says otherwise.
 	Clock func() time.Time
 	// SimulatedClock makes a new service one whose clock can be advanced, for
@@ -74,9 +77,10 @@ type Options struct {
 // Service keeps KMS keys and performs the actions of the KMS API. Its methods
 // may be called at once from many goroutines.
 type Service struct {
-	owner uint32
-	clock func() time.Time // the time of events; a key's dates are of now
-	log   *slog.Logger
+	owner      uint32
+	forwarders []uint32
+	clock      func() time.Time // the time of events; a key's dates are of now
+	log        *slog.Logger
 
 	simulated bool         // the store's clock is a simulated one
 	ahead     atomic.Int64 // by how many nanoseconds; changes with changing held
@@ -125,7 +129,7 @@ const lockPatience = 5 * time.Second
 
 // Open starts a service on its directory, or makes a new one there.
 func Open(o Options) (_ *Service, err error) {
-	s := &Service{owner: uint32(os.Geteuid()), clock: o.Clock, log: o.Log, lookAgain: lookAgain, signingKeys: sigv4.NewCache(maxSigningKeys),
+	s := &Service{owner: uint32(os.Geteuid()), forwarders: o.Forwarders, clock: o.Clock, log: o.Log, lookAgain: lookAgain, signingKeys: sigv4.NewCache(maxSigningKeys),
 		rescheduled: make(chan struct{}, 1), used: make(chan struct{}, 1), stopLifecycle: make(chan struct{})}
 	if o.OwnerUID != nil {
 		s.owner = *o.OwnerUID

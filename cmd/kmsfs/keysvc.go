@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"path/filepath"
 	"time"
 
@@ -75,6 +76,7 @@ On the unix socket the peer's uid is the identity, and signatures are not checke
 			&cli.BoolFlag{Name: "passphrase", Usage: "protect a new root key by a passphrase"},
 			&cli.StringFlag{Name: "passphrase-file", Usage: "read the passphrase from `FILE` (implies --passphrase)"},
 			&cli.DurationFlag{Name: "idle-timeout", Usage: "leave when nobody was connected for `TIME`", DefaultText: "never; 1m when a client started it"},
+			&cli.UintSliceFlag{Name: "forwarder", Usage: "let the user with the number `UID`, as root, act for other users of this machine (a mount with --authorize caller), as far as policies allow it kmsfs:ActAs; may be repeated"},
 			&cli.StringFlag{Name: "listen", Usage: "answer the network at `HOST:PORT`, too; without a host, at every address of the machine"},
 			&cli.StringFlag{Name: "tls-cert", Usage: "show the certificate in `FILE` (PEM), with what leads to its authority"},
 			&cli.StringFlag{Name: "tls-key", Usage: "the key of the certificate is in `FILE` (PEM)"},
@@ -166,6 +168,12 @@ func listen(c *cli.Context) (*keysvc.Listener, error) {
 func serviceOptions(c *cli.Context, state string, log *slog.Logger) (keysvc.Options, error) {
 	o := keysvc.Options{Dir: filepath.Join(state, "keysvc"), RootKeyFile: c.String("root-key-file"), SimulatedClock: c.Bool("simulated-clock"),
 		AcceptChanged: c.Bool("accept-changed-store"), AuditDir: filepath.Join(state, "audit"), AcceptAuditLoss: c.Bool("accept-audit-loss"), Log: log}
+	for _, uid := range c.UintSlice("forwarder") {
+		if uid > math.MaxUint32 {
+			return o, usagef(c, "--forwarder %d: no number of a user", uid)
+		}
+		o.Forwarders = append(o.Forwarders, uint32(uid))
+	}
 	// With a state directory of its own a service brings its key file too.
 	o.DefaultRootKeyFile = filepath.Join(state, "root.key")
 	if stateDir(c) == "" {

@@ -62,6 +62,11 @@ func WithAuditDir(dir string) Option {
 	return func(o *options) { o.service.AuditDir = dir }
 }
 
+// WithForwarders lets users act for others.
+func WithForwarders(uids ...uint32) Option {
+	return func(o *options) { o.service.Forwarders = uids }
+}
+
 // WithLog sends the service's log somewhere. It is discarded otherwise.
 func WithLog(log *slog.Logger) Option {
 	return func(o *options) { o.service.Log, o.server.Log = log, log }

@@ -102,7 +102,7 @@ func TestContextOrder(t *testing.T) {
 		for _, s := range kv {
 			b = append(append(b, byte(len(s))), s...)
 		}
-		return append(b, 0, 0)
+		return append(b, 0, 0, 0) // no second context, length or user
 	}
 	if _, items, err := ParseRequest(pair("a", "1", "b", "2")); err != nil || items[0].EncryptionContext["b"] != "2" {
 		t.Errorf("sorted pairs: %v", err)
