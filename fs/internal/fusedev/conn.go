@@ -59,6 +59,11 @@ type Conn struct {
 
 	spare sync.Pool // of *buffers
 	loops sync.WaitGroup
+
+	// Notifications come from outside of the loops and perhaps after their end,
+	// when fd is closed and its number may be another file's.
+	notifying sync.RWMutex
+	closed    bool // guarded by notifying
 }
 
 // maxWaiting bounds the loops kept ready; each has buffers of its own.
@@ -105,6 +110,9 @@ func Mount(o Options) (*Conn, error) {
 	go func() {
 		c.loops.Wait()
 		close(c.watch.done)
+		c.notifying.Lock()
+		defer c.notifying.Unlock()
+		c.closed = true
 		unix.Close(fd)
 	}()
 	return c, nil

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -143,5 +144,49 @@ func TestMountFails(t *testing.T) {
 	_, err := fusedev.Mount(fusedev.Options{Mountpoint: filepath.Join(t.TempDir(), "absent"), Subtype: "kmsfs", MaxRequest: 1 << 20})
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("mount at an absent mountpoint: %v", err)
+	}
+}
+
+// TestNotifyAfterUnmount: what comes too late for the kernel goes nowhere, and
+// least of all into a file that has got the device's descriptor.
+func TestNotifyAfterUnmount(t *testing.T) {
+	conn, _ := mount(t, &slowFS{})
+	device := -1
+	fds, err := os.ReadDir("/proc/self/fd")
+	for _, fd := range fds {
+		if name, _ := os.Readlink("/proc/self/fd/" + fd.Name()); name == "/dev/fuse" {
+			device, err = strconv.Atoi(fd.Name())
+		}
+	}
+	if err != nil || device < 0 {
+		t.Fatalf("no descriptor of the device: %v", err)
+	}
+	file, err := os.Create(filepath.Join(t.TempDir(), "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := conn.Unmount(); err != nil {
+		t.Fatal(err)
+	}
+	conn.Wait()
+	err = fstest.Poll(10*time.Second, func() (bool, error) {
+		fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, device)
+		if err == nil && fd != device {
+			err = unix.Close(fd)
+		}
+		return fd == device, err
+	})
+	if err != nil {
+		t.Fatalf("the device stays open: %v", err)
+	}
+	defer unix.Close(device)
+	for what, err := range map[string]error{"store": conn.Store(1, []byte("content")), "invalidate": conn.InvalidateAttr(1)} {
+		if err != unix.ENODEV {
+			t.Errorf("%s after the mount is gone: %v", what, err)
+		}
+	}
+	if st, err := file.Stat(); err != nil || st.Size() > 0 {
+		t.Errorf("%d bytes were written to another file, %v", st.Size(), err)
 	}
 }

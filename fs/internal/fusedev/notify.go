@@ -34,8 +34,14 @@ func (c *Conn) Store(node uint64, data []byte) error {
 	return c.notify(notifyStore, msg[:], data)
 }
 
-// notify sends an unasked message: its unique ID is 0, its status the code.
+// notify sends an unasked message: its unique ID is 0, its status the code. It
+// is ENODEV once the mount is gone.
 func (c *Conn) notify(code int32, msg, data []byte) error {
+	c.notifying.RLock()
+	defer c.notifying.RUnlock()
+	if c.closed {
+		return unix.ENODEV
+	}
 	putHeader(msg, len(msg)+len(data), code, 0)
 	_, err := unix.Writev(c.fd, [][]byte{msg, data})
 	return err
