@@ -108,14 +108,16 @@ func (f *file) storeWrapped(wrapped []byte, path string) error {
 		return err
 	}
 	defer r.release1(d)
-	f.wrapped, f.path = wrapped, path
+	f.wrapped, f.path, f.unstored = wrapped, path, true
 	if !f.linked && !f.hdr.KeyInRecord && format.PathFits(len(wrapped), path) {
 		f.keyToHeader()
+		f.unstored = false
 		return nil
 	}
 	// While the header has an older wrapping it is that one which counts; the
 	// record waits for the header to say so, see foldFile.
 	err = r.keepTimes(d.fd, func() error { _, err := r.putNameEntry(d, &f.at.stored, f.nameEntry()); return err })
+	f.unstored = err != nil
 	if err == nil && !f.linked && !f.hdr.KeyInRecord {
 		r.foldFileLater(f.n, max(f.moved, f.hdr.Counter))
 	}
@@ -244,7 +246,7 @@ func (r *Root) foldFile(x fold) error {
 // keyMustMove reports whether the header still has an older wrapping of the key
 // because today's, which is in the name's record, does not fit it.
 func (f *file) keyMustMove() bool {
-	return f.r.conf.Keys == format.KeysPath && !f.hdr.KeyInRecord && !format.PathFits(len(f.wrapped), f.path)
+	return f.r.conf.Keys == format.KeysPath && !f.unstored && !f.hdr.KeyInRecord && !format.PathFits(len(f.wrapped), f.path)
 }
 
 // foldHoles takes filled holes out of the header, unless some may be holes

@@ -26,6 +26,7 @@ type file struct {
 	// How the key is wrapped now; guarded by n.mu.
 	wrapped  []byte
 	path     string    // context path it is wrapped under
+	unstored bool      // on disk it is still wrapped under an older one
 	at       nameRef   // the name by which the binding was verified
 	linked   bool      // at is accepted by its name record alone
 	moved    uint64    // counter of the move record that accepts at; 0: none
@@ -361,7 +362,7 @@ func (f *file) accept(wrapped []byte, path string, who principal, asked time.Tim
 	case f.path == path:
 	case f.r.opts.ReadOnly: // it only asks, and keeps the old wrapping
 	case f.r.sweeping():
-		f.wrapped, f.path = wrapped, path // the sweep writes it
+		f.wrapped, f.path, f.unstored = wrapped, path, true // the sweep writes it
 	default:
 		return f.storeWrapped(wrapped, path)
 	}

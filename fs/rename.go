@@ -401,7 +401,7 @@ func (r *Root) renameOver(from, to *dir, a *move, overDir bool, flags uint) erro
 // has moved: a failure here is not the rename's, and whoever opens the file
 // re-wraps its key again. Holds: n.mu.
 func (f *file) follow(m *move) {
-	f.at, f.wrapped, f.path = m.to, m.wrapped, m.path
+	f.at, f.wrapped, f.path, f.unstored = m.to, m.wrapped, m.path, false
 	f.linked, f.moved = !m.bound, 0
 	if !m.bound {
 		return // its name record has everything

@@ -169,6 +169,7 @@ func (s *rewrapSweep) staleFile(n *node) *staleFile {
 	to := contextOf(n.pathLocked())
 	s.r.tree.RUnlock()
 	if f.path == to || f.path == "" {
+		s.storeOpened(f)
 		return nil
 	}
 	return &staleFile{n: n, from: f.path, to: to, wrapped: f.wrapped}
@@ -225,9 +226,24 @@ func (s *rewrapSweep) store(stale *staleFile, wrapped []byte) {
 	r.tree.RLock()
 	same := len(n.names) > 0 && contextOf(n.pathLocked()) == stale.to
 	r.tree.RUnlock()
-	if same && f.path == stale.from {
+	switch {
+	case !same:
+	case f.path == stale.from:
 		if err := f.storeWrapped(wrapped, stale.to); err != nil {
 			r.log.Warn("could not store a re-wrapped key", "ino", n.ino, "err", err)
 		}
+	case f.path == stale.to:
+		s.storeOpened(f)
+	}
+}
+
+// storeOpened records the key of an open file that the open has re-wrapped
+// and left to the sweep. Holds: n.mu.
+func (s *rewrapSweep) storeOpened(f *file) {
+	if !f.unstored {
+		return
+	}
+	if err := f.storeWrapped(f.wrapped, f.path); err != nil {
+		s.r.log.Warn("could not store a re-wrapped key", "ino", f.n.ino, "err", err)
 	}
 }
