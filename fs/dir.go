@@ -213,11 +213,23 @@ func (r *Root) identify(n *node, parent *dir, ref *nameRef, fd int) error {
 // writeDirRecord replaces the record of n, whose handle d has, by one that
 // tells its place as it is now. Holds: tree.
 func (r *Root) writeDirRecord(n *node, d *dir) error {
-	rec := &format.DirRecord{ID: d.id, Counter: d.counter, HasXattrs: d.xattrs.Load(), Plain: d.plain.Load()}
+	return r.promiseInDirRecord(n, d, d.xattrs.Load(), d.plain.Load())
+}
+
+// promiseInDirRecord is writeDirRecord with other promises. They hold from then
+// on: before, a file could be made that a record which was not written forbids.
+// Holds: tree.
+func (r *Root) promiseInDirRecord(n *node, d *dir, xattrs, plain bool) error {
+	rec := &format.DirRecord{ID: d.id, Counter: d.counter, HasXattrs: xattrs, Plain: plain}
 	if len(n.names) > 0 {
 		rec.Tag = n.names[0].stored.Tag
 	}
-	return r.replaceRecord(d.fd, dirName, r.sealer.SealDir(rec))
+	if err := r.replaceRecord(d.fd, dirName, r.sealer.SealDir(rec)); err != nil {
+		return err
+	}
+	d.xattrs.Store(xattrs)
+	d.plain.Store(plain)
+	return nil
 }
 
 // misplaced is the error, and the log line, for an object whose binding does

@@ -49,9 +49,7 @@ func (r *Root) endPlainLocked(parent *node) error {
 	if !d.plain.Load() || parent.gone != nil {
 		return nil
 	}
-	d.plain.Store(false)
-	if err := r.writeDirRecord(parent, d); err != nil {
-		d.plain.Store(true)
+	if err := r.promiseInDirRecord(parent, d, d.xattrs.Load(), false); err != nil {
 		return err
 	}
 	r.settle.dirty.Store(true)

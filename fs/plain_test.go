@@ -2,6 +2,7 @@ package fs_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -180,4 +181,48 @@ func TestPlainDirectoryRolledBack(t *testing.T) {
 	if _, stderr, exit := v.Run("fsck", v.Cipher); exit == 0 {
 		t.Errorf("fsck found nothing: %s", stderr)
 	}
+}
+
+// TestPlainDirectoryFullDisk: a default ACL that does not get into the
+// directory's record for want of space makes no file that the record forbids.
+func TestPlainDirectoryFullDisk(t *testing.T) {
+	backing := fstest.Tmpfs(t, "nr_inodes=500")
+	v := fstest.New(t, fstest.Backing(backing))
+	dir := filepath.Join(v.Mnt, "d")
+	// A small attribute fits where an inode, of a symlink, does not.
+	err := errors.Join(os.Mkdir(dir, 0o755), unix.Setxattr(v.Mnt, "user.a", []byte("value"), 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	filler := func(i int) string { return filepath.Join(backing, fmt.Sprint("filler", i)) }
+	fillers := 0
+	for err == nil {
+		err = os.WriteFile(filler(fillers), nil, 0o600)
+		fillers++
+	}
+	if !errors.Is(err, unix.ENOSPC) {
+		t.Fatal(err)
+	}
+	acl := []byte("\x02\x00\x00\x00" + // version; entries: tag, permissions, id
+		"\x01\x00\x07\x00\xff\xff\xff\xff" + "\x02\x00\x07\x00\xd2\x04\x00\x00" +
+		"\x04\x00\x05\x00\xff\xff\xff\xff" + "\x10\x00\x07\x00\xff\xff\xff\xff" + "\x20\x00\x05\x00\xff\xff\xff\xff")
+	if err := unix.Setxattr(dir, "system.posix_acl_default", acl, 0); err != unix.ENOSPC {
+		t.Fatalf("setting an ACL on a full disk: %v", err)
+	}
+	for i := range fillers {
+		_ = os.Remove(filler(i))
+	}
+	file := filepath.Join(dir, "f")
+	if err := errors.Join(os.WriteFile(file, []byte("content"), 0o644), unix.Setxattr(dir, "user.b", []byte("value"), 0)); err != nil {
+		t.Fatal(err)
+	}
+	v.Remount()
+	if got, err := os.ReadFile(file); err != nil || string(got) != "content" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := unix.Getxattr(dir, "user.b", nil); err != nil {
+		t.Errorf("an attribute set later: %v", err)
+	}
+	v.Unmount()
+	v.Fsck()
 }

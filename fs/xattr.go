@@ -204,12 +204,11 @@ func (r *Root) replaceXattrs(n *node, set format.XattrSet) error {
 			return err
 		}
 		defer r.release1(d)
-		d.xattrs.Store(true)
-		d.plain.Store(false) // its files may get ACLs from it from now on
 		if n.gone != nil {
+			d.xattrs.Store(true)
 			return nil // removed, and its record with it
 		}
-		return r.writeDirRecord(n, d)
+		return r.promiseInDirRecord(n, d, true, false) // its files may get ACLs from it from now on
 	})
 	if err == nil && f != nil && !f.hdr.HasXattrs {
 		// The first attribute of a file must be durable before the header, a
