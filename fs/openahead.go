@@ -33,8 +33,11 @@ const (
 	// aheadBatch bounds a batch. A file whose path has changed takes two items,
 	// which must not come apart: the service splits requests after 64.
 	aheadBatch = 32
-	aheadRuns  = 16          // at a time: a walk leaves directories for those below them
-	aheadWait  = time.Second // for the next open of a run
+	// aheadUnused bounds the files of a run that wait to be used: with so many
+	// of them, an open of yet another belongs to no walk in the names' order.
+	aheadUnused = 8 * aheadBatch
+	aheadRuns   = 16          // at a time: a walk leaves directories for those below them
+	aheadWait   = time.Second // for the next open of a run
 	// aheadNames bounds the directory that is looked at: to find the next names
 	// all must be decrypted.
 	aheadNames      = 1 << 14
@@ -68,6 +71,7 @@ type aheadRun struct {
 	held   []*file    // what was opened; a file that waits to be used has its ahead set
 	opened int
 	ended  bool
+	vain   bool // to be ended: the opens do not follow the names, or the key service says no to all
 
 	used    atomic.Int64
 	unused  atomic.Int64 // opened less used
@@ -101,9 +105,13 @@ func (r *Root) willOpen(n *node) {
 	}
 	if run != nil {
 		run.mu.Lock() // waits for a batch that is being opened: n may be in it
-		defer run.mu.Unlock()
 		if n.file.Load() == nil {
-			run.openFrom(at.name)
+			run.openFrom(n, at.name)
+		}
+		vain := run.vain
+		run.mu.Unlock()
+		if vain {
+			run.end()
 		}
 	}
 }
@@ -149,15 +157,30 @@ func (a *openAhead) runFor(r *Root, n, parent *node) (run, stalest *aheadRun) {
 	return run, stalest
 }
 
-// openFrom opens a batch that begins with name. Holds: run.mu.
-func (run *aheadRun) openFrom(name string) {
+// openFrom opens a batch that begins with name, n's, unless it was in one
+// before. Holds: run.mu.
+func (run *aheadRun) openFrom(n *node, name string) {
+	if run.ended {
+		return
+	}
 	if run.names == nil {
 		run.names = run.list()
 		run.taken = make([]bool, len(run.names))
 	}
-	if at, found := slices.BinarySearch(run.names, name); found && !run.taken[at] && !run.ended {
-		run.next = at
-		run.openNext()
+	at, found := slices.BinarySearch(run.names, name)
+	if !found || run.taken[at] {
+		return
+	}
+	if run.unused.Load() >= aheadUnused {
+		run.vain = true
+		return
+	}
+	run.next = at
+	run.openNext()
+	if f := n.file.Load(); f != nil && f.ahead.Load() == run {
+		// This one was not opened ahead of anything.
+		run.opened--
+		run.used.Add(-1)
 	}
 }
 
@@ -177,6 +200,7 @@ func (run *aheadRun) openNext() {
 	if len(batch) > 0 {
 		run.open(batch)
 		run.size = min(2*run.size, aheadBatch)
+		run.lastUse.Store(time.Now().UnixNano()) // the key service may have taken its time
 	}
 	run.all.Store(!slices.Contains(run.taken, false))
 }
@@ -222,7 +246,10 @@ func (a *openAhead) trust() {
 
 // expire ends the run if it has not been used for a while.
 func (run *aheadRun) expire() {
-	if left := aheadWait - time.Since(time.Unix(0, run.lastUse.Load())); left > 0 {
+	run.mu.Lock() // not while a batch is being opened
+	left := aheadWait - time.Since(time.Unix(0, run.lastUse.Load()))
+	run.mu.Unlock()
+	if left > 0 {
 		run.expiry.Reset(left)
 		return
 	}
@@ -253,7 +280,7 @@ func (a *openAhead) ended(run *aheadRun) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.runs, run.parent)
-	if used := int(run.used.Load()); used < run.opened/4 {
+	if run.vain || int(run.used.Load()) < run.opened/4 {
 		a.trusted = false
 		a.backoff = min(max(2*a.backoff, aheadWait), aheadMaxBackoff)
 		a.resume = time.Now().Add(a.backoff)
@@ -340,6 +367,7 @@ func (run *aheadRun) open(batch []string) {
 		for _, f := range files {
 			r.letGo(f.file)
 		}
+		run.vain = true
 		return // an open will say what is wrong
 	}
 	for _, f := range files {
@@ -353,6 +381,9 @@ func (run *aheadRun) open(batch []string) {
 		if err != nil {
 			r.letGo(f.file)
 		}
+	}
+	if run.opened == 0 {
+		run.vain = true
 	}
 }
 

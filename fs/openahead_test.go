@@ -199,3 +199,60 @@ func TestOpenAheadOfChanges(t *testing.T) {
 	v.Unmount()
 	v.Fsck()
 }
+
+// TestOpenAheadAstray: opens in no order open few files in vain.
+func TestOpenAheadAstray(t *testing.T) {
+	v := fstest.New(t)
+	const files = 1000
+	name := func(i int) string { return filepath.Join(v.Mnt, fmt.Sprintf("f%03d", i)) }
+	for i := range files {
+		if err := os.WriteFile(name(i), []byte("content"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v.Remount()
+	for i := range 100 {
+		if _, err := os.ReadFile(name(i * 377 % files)); err != nil {
+			t.Fatal(err)
+		}
+		if open := backingFiles(v); open > 300 {
+			t.Fatalf("%d files are open after %d opens", open, i+1)
+		}
+	}
+}
+
+// TestOpenAheadSlowService: the key service may take longer over a batch than
+// a run waits for its next open.
+func TestOpenAheadSlowService(t *testing.T) {
+	v := fstest.New(t, fstest.Unmounted())
+	service := newValve(t, v)
+	v.Mount()
+	all := aheadTree(t, v, 1, 30)
+	v.Remount()
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-service.asked:
+				service.held.Lock()
+				time.Sleep(1200 * time.Millisecond)
+				service.held.Unlock()
+			}
+		}
+	}()
+	var begun time.Time
+	for i, name := range all[:8] {
+		if i == 3 { // this one was opened with the third
+			begun = time.Now()
+		}
+		if err := aheadRead(v, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if took := time.Since(begun); took > time.Second {
+		t.Errorf("5 opens that were to find their files open took %v", took)
+	}
+}
