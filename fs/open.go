@@ -46,19 +46,23 @@ func (r *Root) openHandle(n *node, flags uint32, who principal) (uint64, error) 
 		return 0, err
 	}
 	f.use()
+	if flags&unix.O_ACCMODE != unix.O_WRONLY && flags&(unix.O_TRUNC|unix.O_DIRECT) == 0 {
+		r.prefill(f)
+	}
+	f.tellResized()
+	return r.handles.add(&handle{node: n, file: f}), nil
+}
+
+// tellResized has the kernel forget a size that opening the file has corrected:
+// it asks for the attributes anew before it answers a read or a stat.
+func (f *file) tellResized() {
 	f.mu.Lock()
 	resized := f.resized
 	f.resized = false
 	f.mu.Unlock()
-	if flags&unix.O_ACCMODE != unix.O_WRONLY && flags&(unix.O_TRUNC|unix.O_DIRECT) == 0 {
-		r.prefill(f)
-	}
 	if resized {
-		// The kernel asks for the attributes anew before it answers a read or
-		// a stat.
-		_ = r.conn.InvalidateAttr(n.id)
+		_ = f.r.conn.InvalidateAttr(f.n.id)
 	}
-	return r.handles.add(&handle{node: n, file: f}), nil
 }
 
 // prefillMax is the length, in bytes, up to which a file is given to the kernel

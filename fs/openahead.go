@@ -451,6 +451,7 @@ func (run *aheadRun) unlock(f aheadFile, wrapped []byte, key *secret.Buffer, ask
 		return err
 	}
 	run.r.prefillLocked(f.file)
+	f.tellResized() // it may be closed unused
 	run.held = append(run.held, f.file)
 	run.opened++
 	run.unused.Add(1)

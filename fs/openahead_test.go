@@ -256,3 +256,44 @@ func TestOpenAheadSlowService(t *testing.T) {
 		t.Errorf("5 opens that were to find their files open took %v", took)
 	}
 }
+
+// TestOpenAheadCorrectsSize: a size that is found to be wrong when a file is
+// opened ahead is not what the kernel goes by when the file is opened.
+func TestOpenAheadCorrectsSize(t *testing.T) {
+	v := fstest.New(t)
+	content := make([]byte, 40_000)
+	var all []string
+	for i := range 20 {
+		all = append(all, filepath.Join(v.Mnt, fmt.Sprintf("f%02d", i)))
+		if err := os.WriteFile(all[i], content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	victim := v.BackingPath(t, "f07")
+	v.Unmount()
+	st, err := os.Stat(victim)
+	if err == nil {
+		err = os.Truncate(victim, st.Size()-100)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.Mount()
+	if st, err := os.Stat(all[7]); err != nil || st.Size() != int64(len(content))-100 {
+		t.Fatalf("%v, %v", st, err)
+	}
+	for _, name := range all[:4] {
+		if _, err := os.ReadFile(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := backingFiles(v); n < 5 {
+		t.Fatalf("only %d files are open", n)
+	}
+	if err := fstest.Poll(10*time.Second, func() (bool, error) { return backingFiles(v) == 0, nil }); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(all[7]); err != nil || len(got) != len(content) {
+		t.Errorf("read %d bytes of %d, %v", len(got), len(content), err)
+	}
+}
