@@ -92,7 +92,9 @@ func (r *Root) prefillLocked(f *file) {
 	buf := getPages(prefillMax / content.PageSize)
 	defer putPages(buf)
 	if got, err := f.readAt(buf[:length], 0); err == nil && int64(got) == length {
-		_ = r.conn.Store(f.n.id, buf[:length]) // else it will ask
+		if r.conn.Store(f.n.id, buf[:length]) == unix.ENOENT {
+			f.n.cached.Store(false) // a walk in the background came before the kernel
+		}
 	}
 }
 

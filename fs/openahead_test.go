@@ -297,3 +297,31 @@ func TestOpenAheadCorrectsSize(t *testing.T) {
 		t.Errorf("read %d bytes of %d, %v", len(got), len(content), err)
 	}
 }
+
+// TestOpenAheadFillsCache: an open hands a small file's content to the kernel,
+// whether it was opened ahead before the kernel knew of it or not.
+func TestOpenAheadFillsCache(t *testing.T) {
+	v := fstest.New(t)
+	all := aheadTree(t, v, 1, 30)
+	v.Remount()
+	for i, name := range all[:8] {
+		f, err := os.Open(filepath.Join(v.Mnt, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := unix.Kill(v.Worker(), unix.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { _, err := f.Read(make([]byte, 10)); done <- err }()
+		select {
+		case err = <-done:
+		case <-time.After(2 * time.Second):
+			err = errors.New("it asks for it")
+		}
+		if cont := unix.Kill(v.Worker(), unix.SIGCONT); err != nil || cont != nil {
+			t.Fatalf("reading file %d, %s: %v, %v", i, name, err, cont)
+		}
+	}
+}
