@@ -237,6 +237,15 @@ func (f *file) use() {
 	}
 }
 
+// abandon closes a file that was opened ahead and is removed, so that its
+// blocks are free. Holds nothing.
+func (f *file) abandon() {
+	if run := f.ahead.Swap(nil); run != nil {
+		run.unused.Add(-1)
+		f.r.letGo(f)
+	}
+}
+
 // trust takes a run that is being used for a sign of others to come.
 func (a *openAhead) trust() {
 	a.mu.Lock()
@@ -441,7 +450,10 @@ func (run *aheadRun) attach(f *file) (a aheadFile, ok bool) {
 func (run *aheadRun) unlock(f aheadFile, wrapped []byte, key *secret.Buffer, asked time.Time) error {
 	f.n.mu.Lock()
 	defer f.n.mu.Unlock()
-	if f.cipher != nil || f.path != f.from {
+	run.r.tree.RLock()
+	gone := len(f.n.names) == 0
+	run.r.tree.RUnlock()
+	if gone || f.cipher != nil || f.path != f.from {
 		return errAheadUseless // somebody was faster
 	}
 	if err := f.accept(wrapped, f.to, theMount, asked); err != nil {
@@ -459,4 +471,4 @@ func (run *aheadRun) unlock(f aheadFile, wrapped []byte, key *secret.Buffer, ask
 	return nil
 }
 
-var errAheadUseless = errors.New("opened meanwhile")
+var errAheadUseless = errors.New("opened or removed meanwhile")

@@ -325,3 +325,39 @@ func TestOpenAheadFillsCache(t *testing.T) {
 		}
 	}
 }
+
+// TestOpenAheadRemoved: what is removed is not kept by having been opened ahead.
+func TestOpenAheadRemoved(t *testing.T) {
+	v := fstest.New(t)
+	all := aheadTree(t, v, 1, 30)
+	v.Remount()
+	for _, name := range all[:3] {
+		if err := aheadRead(v, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if backingFiles(v) < 4 {
+		t.Fatal("no files are open")
+	}
+	other := filepath.Join(v.Mnt, "other")
+	if err := os.WriteFile(other, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range all[3:] {
+		path := filepath.Join(v.Mnt, name)
+		var err error
+		if i == 0 {
+			err = os.Rename(other, path)
+		} else {
+			err = os.Remove(path)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Not so long that the run would have ended: a released file is closed at once.
+	err := fstest.Poll(500*time.Millisecond, func() (bool, error) { return backingFiles(v) == 0, nil })
+	if err != nil {
+		t.Errorf("%d files stay open", backingFiles(v))
+	}
+}

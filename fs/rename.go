@@ -47,6 +47,7 @@ type move struct {
 	from, to nameRef
 	st       unix.Stat_t
 	file     *file             // regular files, held
+	replaced *file             // open state of what it replaced
 	dir      *dir              // directories, acquired
 	bound    bool              // its own binding will follow
 	entry    *format.NameEntry // vouches for it at the new name, where needed
@@ -69,6 +70,11 @@ func (r *Root) rename(fromDir *node, oldName string, toDir *node, newName string
 		}
 	}
 	defer r.endMoves(moves)
+	defer func() {
+		if a.replaced != nil {
+			a.replaced.abandon()
+		}
+	}()
 	lockNodes(moves)
 	defer unlockNodes(moves)
 	defer func() {
@@ -336,7 +342,7 @@ func (r *Root) moveNames(moves []*move, flags uint) error {
 			if a.entry == nil {
 				r.removeNameRecord(to, &a.to.stored)
 			}
-			r.nameGoneLocked(a.to.parent, a.to.stored.Name, &old)
+			a.replaced = r.nameGoneLocked(a.to.parent, a.to.stored.Name, &old)
 		}
 	}
 	r.seq++

@@ -25,6 +25,12 @@ func (r *Root) Unlink(_ <-chan struct{}, header *fuse.InHeader, name string) fus
 // removeName has remove take away the object at a name, then all that the
 // format and the tree kept for the name.
 func (r *Root) removeName(parent *node, name string, remove func(d *dir, stored string, st *unix.Stat_t) error) error {
+	var gone *file
+	defer func() {
+		if gone != nil {
+			gone.abandon()
+		}
+	}()
 	r.tree.Lock()
 	defer r.tree.Unlock()
 	d, err := r.acquire(parent)
@@ -46,7 +52,7 @@ func (r *Root) removeName(parent *node, name string, remove func(d *dir, stored 
 	}
 	r.removeNameRecord(d, &stored)
 	r.dropSidecar(d, &stored)
-	r.nameGoneLocked(parent, stored.Name, &st)
+	gone = r.nameGoneLocked(parent, stored.Name, &st)
 	r.settle.dirty.Store(true)
 	return nil
 }
@@ -71,12 +77,13 @@ func (r *Root) keepKnown(st *unix.Stat_t) (done func()) {
 }
 
 // nameGoneLocked updates the tree after an object lost a name. st is what it
-// was before. Holds: tree.
-func (r *Root) nameGoneLocked(parent *node, stored string, st *unix.Stat_t) {
+// was before. It returns the open state of a file that was its last, which may
+// have been opened ahead. Holds: tree.
+func (r *Root) nameGoneLocked(parent *node, stored string, st *unix.Stat_t) (last *file) {
 	r.seq++
 	n := r.byIno[st.Ino]
 	if n == nil || !n.hasNameLocked(parent, stored) {
-		return
+		return nil
 	}
 	if st.Nlink <= 1 || n.isDir() {
 		// The inode number may be reused from now on.
@@ -86,8 +93,10 @@ func (r *Root) nameGoneLocked(parent *node, stored string, st *unix.Stat_t) {
 		if n.isDir() {
 			r.fds.keep(n.dir)
 		}
+		last = n.file.Load()
 	}
 	r.dropNameLocked(n, parent, stored)
+	return last
 }
 
 // Rmdir implements fuse.RawFileSystem.
