@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -224,7 +225,7 @@ func (f *file) use() {
 		return
 	}
 	if unused <= aheadBatch/2 && used > aheadFirst/2 && run.behind.CompareAndSwap(false, true) {
-		run.r.stopped.Add(1) // end, for which the same waits, is still to come
+		run.r.stopped.Add(1) // not too late: Close comes after the last open
 		go func() {
 			defer run.r.stopped.Done()
 			defer run.behind.Store(false)
@@ -409,7 +410,9 @@ func (run *aheadRun) begin(name string) *file {
 		return nil
 	}
 	var f *file
-	if n.isRegular() && n.file.Load() == nil {
+	// Where its mode keeps the worker out, opening it would change it.
+	open := os.Geteuid() == 0 || st.Mode&0o600 == 0o600
+	if n.isRegular() && n.file.Load() == nil && open {
 		r.tree.RLock()
 		if len(n.names) == 1 && n.names[0].parent == run.parent {
 			f, _ = r.openAt(n, &n.names[0], accessRead)
