@@ -152,7 +152,7 @@ func policyCheck(c *cli.Context) error {
 		}
 	}
 	if n := len(check.Faults); err == nil && n > 0 {
-		return fmt.Errorf("%s: %d faults as a policy of type %s", name, n, check.PolicyType)
+		return fmt.Errorf("%s: faults in this %s policy: %d", name, check.PolicyType, n)
 	}
 	return err
 }
