@@ -49,6 +49,9 @@ func (s *Service) HireUser(account, path, name string, policies ...string) (Call
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	if old := s.identities.Find(identity.User, account, name); old != nil {
+		if err := s.db.Update(func(tx store.SealedTx) error { return tx.Delete(entityRecordName(old.ID)) }); err != nil {
+			return Caller{}, err
+		}
 		s.identities.Delete(old.ID)
 	}
 	u := identity.NewEntity(identity.User, account, path, name, s.now())

@@ -83,6 +83,14 @@ type subject struct {
 	kind   identity.Kind
 	name   string
 	action string // as a policy writes it, iam:...
+	// conditions adds the condition keys of the request's other parameters.
+	conditions func(*policy.Context)
+}
+
+// given is sub with a parameter that policies may have conditions on.
+func (sub subject) given(key, value string) subject {
+	sub.conditions = func(c *policy.Context) { c.Set(key, value) }
+	return sub
 }
 
 // on adds the action on users or on roles of which there is one for either.
@@ -113,7 +121,13 @@ func (s *Service) onEntity(sub subject, do func(*identity.Entity) error) error {
 	if e == nil {
 		asked = &identity.Entity{Kind: sub.kind, Account: sub.caller.Account, Path: "/", Name: sub.name}
 	}
-	return s.performIAM(sub.caller, sub.action, asked.ARN(), func() error {
+	conditions := func(c *policy.Context) {
+		describeEntity(c, asked)
+		if sub.conditions != nil {
+			sub.conditions(c)
+		}
+	}
+	return s.performIAM(sub.caller, sub.action, asked.ARN(), conditions, func() error {
 		if e == nil {
 			return identity.NoSuch(sub.kind, sub.name)
 		}
@@ -140,9 +154,32 @@ func (s *Service) changeEntity(sub subject, change func(*identity.Entity) (*iden
 }
 
 // performIAM performs an action on what IAM calls arn.
-func (s *Service) performIAM(caller Caller, action, arn string, do func() error) error {
-	return s.perform(access{caller: caller, action: action, entity: arn}, func(materials) error { return do() })
+func (s *Service) performIAM(caller Caller, action, arn string, conditions func(*policy.Context), do func() error) error {
+	a := access{caller: caller, action: action, entity: arn, conditions: func(c *policy.Context) {
+		c.Set("aws:ResourceAccount", identity.AccountIn(arn))
+		if conditions != nil {
+			conditions(c)
+		}
+	}}
+	return s.perform(a, func(materials) error { return do() })
 }
+
+// describeEntity sets what conditions may ask about a user or a role.
+func describeEntity(c *policy.Context, e *identity.Entity) {
+	for _, t := range e.Tags {
+		c.Set("aws:ResourceTag/"+t.Key, t.Value)
+		c.Set("iam:ResourceTag/"+t.Key, t.Value)
+	}
+	if e.Boundary != "" {
+		c.Set(boundaryCondition, e.Boundary)
+	}
+}
+
+// The condition keys of IAM's actions that this service has.
+const (
+	boundaryCondition = "iam:PermissionsBoundary"
+	policyCondition   = "iam:PolicyARN"
+)
 
 // checkPolicy refuses a text that is no policy, with all that is wrong with it.
 func checkPolicy(kind policy.Kind, text string) (*policy.Document, error) {

@@ -41,9 +41,18 @@ func (s *Service) createEntity(caller Caller, n newEntity, more func(*identity.E
 		path = *n.path
 	}
 	e := identity.NewEntity(n.kind, caller.Account, path, n.name, s.eventTime())
-	err = s.performIAM(caller, iamAction("Create"+n.kind.Title()), e.ARN(), func() error {
+	conditions := func(c *policy.Context) {
+		setEntityTags(c, n.tags)
+		if n.boundary != nil {
+			c.Set(boundaryCondition, *n.boundary)
+		}
+	}
+	err = s.performIAM(caller, iamAction("Create"+n.kind.Title()), e.ARN(), conditions, func() error {
 		if err := s.identities.Room(n.kind, caller.Account, n.name); err != nil {
 			return err
+		}
+		if _, isUID := parseUID(n.name); isUID && n.kind == identity.User && caller.Account == Account {
+			return errorf(kmsapi.CodeInvalidInput, "The name %s is the number of a user of this machine.", n.name)
 		}
 		if strings.HasPrefix(path, localPath) {
 			return errorf(kmsapi.CodeInvalidInput, "The path %s is that of the users of this machine.", localPath)
@@ -221,7 +230,7 @@ func (s *Service) listEntities(caller Caller, kind identity.Kind, in *kmsapi.Lis
 	if in.PathPrefix != nil {
 		prefix = *in.PathPrefix
 	}
-	err = s.performIAM(caller, iamAction("List"+kind.Title()+"s"), identity.ARN(caller.Account, string(kind)+prefix), func() error {
+	err = s.performIAM(caller, iamAction("List"+kind.Title()+"s"), identity.ARN(caller.Account, string(kind)+prefix), nil, func() error {
 		all := slices.DeleteFunc(s.identities.Entities(kind, caller.Account), func(e *identity.Entity) bool { return !strings.HasPrefix(e.Path, prefix) })
 		var list []*identity.Entity
 		list, next, err = page(all, func(e *identity.Entity) string { return e.Name }, in.MaxItems, iamItems, in.Marker)

@@ -26,7 +26,7 @@ func (s *Service) attachPolicy(sub subject, in *kmsapi.AttachInput) (*kmsapi.Emp
 	if err := v.err(); err != nil {
 		return nil, err
 	}
-	return s.changeEntity(sub, func(e *identity.Entity) (*identity.Entity, error) {
+	return s.changeEntity(sub.given(policyCondition, in.PolicyArn), func(e *identity.Entity) (*identity.Entity, error) {
 		if _, err := s.attachable(e.Account, in.PolicyArn); err != nil {
 			return nil, err
 		}
@@ -40,7 +40,7 @@ func (s *Service) detachPolicy(sub subject, in *kmsapi.AttachInput) (*kmsapi.Emp
 	if err := v.err(); err != nil {
 		return nil, err
 	}
-	return s.changeEntity(sub, func(e *identity.Entity) (*identity.Entity, error) { return e.WithoutAttached(in.PolicyArn) })
+	return s.changeEntity(sub.given(policyCondition, in.PolicyArn), func(e *identity.Entity) (*identity.Entity, error) { return e.WithoutAttached(in.PolicyArn) })
 }
 
 // listOf performs an action that lists something of a user or a role, and cuts the
@@ -130,6 +130,7 @@ func (s *Service) putBoundary(sub subject, in *kmsapi.BoundaryInput) (*kmsapi.Em
 	if err := v.err(); err != nil {
 		return nil, err
 	}
+	sub = sub.given(boundaryCondition, in.PermissionsBoundary)
 	return s.changeEntity(sub, func(e *identity.Entity) (*identity.Entity, error) {
 		if _, err := s.attachable(e.Account, in.PermissionsBoundary); err != nil {
 			return nil, err
@@ -155,7 +156,17 @@ func (s *Service) tagEntity(sub subject, in *kmsapi.TagEntityInput) (*kmsapi.Emp
 	if err != nil {
 		return nil, err
 	}
+	sub.conditions = func(c *policy.Context) { setEntityTags(c, in.Tags) }
 	return s.changeEntity(sub, func(e *identity.Entity) (*identity.Entity, error) { return e.WithTags(tags) })
+}
+
+// setEntityTags sets the condition keys for tags that a request gives.
+func setEntityTags(c *policy.Context, tags []kmsapi.EntityTag) {
+	list := make([]kmsapi.Tag, 0, len(tags))
+	for _, t := range tags {
+		list = append(list, kmsapi.Tag(t))
+	}
+	setRequestTags(c, list)
 }
 
 func (s *Service) untagEntity(sub subject, in *kmsapi.UntagEntityInput) (*kmsapi.Empty, error) {
@@ -169,6 +180,7 @@ func (s *Service) untagEntity(sub subject, in *kmsapi.UntagEntityInput) (*kmsapi
 	if err := v.err(); err != nil {
 		return nil, err
 	}
+	sub.conditions = func(c *policy.Context) { c.SetList("aws:TagKeys", in.TagKeys) }
 	return s.changeEntity(sub, func(e *identity.Entity) (*identity.Entity, error) { return e.WithoutTags(in.TagKeys) })
 }
 

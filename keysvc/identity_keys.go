@@ -122,9 +122,13 @@ func (s *Service) UpdateAccessKey(_ context.Context, caller Caller, in *kmsapi.U
 	if err := v.err(); err != nil {
 		return nil, err
 	}
-	return s.changeEntity(sub, func(e *identity.Entity) (*identity.Entity, error) {
+	out, err := s.changeEntity(sub, func(e *identity.Entity) (*identity.Entity, error) {
 		return e.WithAccessKeyState(in.AccessKeyID, in.Status == kmsapi.AccessKeyActive)
 	})
+	if err == nil {
+		s.signingKeys.Invalidate(in.AccessKeyID)
+	}
+	return out, err
 }
 
 // DeleteAccessKey destroys an access key with its secret.
@@ -149,6 +153,7 @@ func (s *Service) DeleteAccessKey(_ context.Context, caller Caller, in *kmsapi.A
 		if err != nil {
 			return err
 		}
+		s.signingKeys.Invalidate(in.AccessKeyID)
 		s.log.Info("deleted an access key", "id", in.AccessKeyID, "user", e.ARN(), "principal", caller.ARN)
 		return nil
 	})

@@ -14,11 +14,17 @@ type localUsers struct{ owner uint32 }
 
 // Named implements identity.Implicit.
 func (l localUsers) Named(account, name string) *identity.Entity {
-	uid, err := strconv.ParseUint(name, 10, 32)
-	if account != Account || err != nil || strconv.FormatUint(uid, 10) != name || !l.isUser(uint32(uid)) {
+	uid, ok := parseUID(name)
+	if account != Account || !ok || !l.isUser(uid) {
 		return nil
 	}
-	return localUser(uint32(uid))
+	return localUser(uid)
+}
+
+// parseUID reads a user's number, written as localUser writes it.
+func parseUID(name string) (uint32, bool) {
+	uid, err := strconv.ParseUint(name, 10, 32)
+	return uint32(uid), err == nil && strconv.FormatUint(uid, 10) == name
 }
 
 func localUser(uid uint32) *identity.Entity {

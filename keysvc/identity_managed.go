@@ -34,7 +34,8 @@ func (s *Service) CreatePolicy(_ context.Context, caller Caller, in *kmsapi.Crea
 	defer s.changing.Unlock()
 	out := new(kmsapi.PolicyOutput)
 	arn := identity.PolicyARN(caller.Account, path, in.PolicyName)
-	err = s.performIAM(caller, iamAction(kmsapi.OpCreatePolicy), arn, func() error {
+	conditions := func(c *policy.Context) { setEntityTags(c, in.Tags) }
+	err = s.performIAM(caller, iamAction(kmsapi.OpCreatePolicy), arn, conditions, func() error {
 		if _, err := checkPolicy(policy.IdentityPolicy, in.PolicyDocument); err != nil {
 			return err
 		}
@@ -70,8 +71,16 @@ func (s *Service) onPolicy(caller Caller, op, arn string, do func(*identity.Poli
 	if !strings.HasPrefix(arn, identity.ARN(caller.Account, "policy/")) {
 		return errorf(kmsapi.CodeInvalidInput, "ARN %s is not valid.", arn)
 	}
-	return s.performIAM(caller, iamAction(op), arn, func() error {
-		p := s.identities.Policy(arn)
+	p := s.identities.Policy(arn)
+	conditions := func(c *policy.Context) {
+		if p == nil {
+			return
+		}
+		for _, t := range p.Tags {
+			c.Set("aws:ResourceTag/"+t.Key, t.Value)
+		}
+	}
+	return s.performIAM(caller, iamAction(op), arn, conditions, func() error {
 		if p == nil {
 			return identity.NoSuchPolicy(arn)
 		}
@@ -118,7 +127,7 @@ func (s *Service) ListPolicies(_ context.Context, caller Caller, in *kmsapi.List
 		prefix = *in.PathPrefix
 	}
 	out := &kmsapi.ListPoliciesOutput{Policies: []kmsapi.ManagedPolicy{}}
-	err := s.performIAM(caller, iamAction(kmsapi.OpListPolicies), identity.ARN(caller.Account, "policy"+prefix), func() error {
+	err := s.performIAM(caller, iamAction(kmsapi.OpListPolicies), identity.ARN(caller.Account, "policy"+prefix), nil, func() error {
 		all := slices.DeleteFunc(s.identities.Policies(caller.Account), func(p *identity.Policy) bool {
 			if !strings.HasPrefix(p.Path, prefix) {
 				return true

@@ -64,7 +64,8 @@ func NewDirectory(implicit Implicit) *Directory {
 }
 
 // Set puts an entity in the place of the one with its id. It fails when a policy of it
-// cannot be read or does not exist, and then changes nothing.
+// cannot be read or does not exist, or another entity has its name, and then changes
+// nothing.
 func (d *Directory) Set(e *Entity) error {
 	inline, err := e.compile()
 	if err != nil {
@@ -72,6 +73,9 @@ func (d *Directory) Set(e *Entity) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if other := d.names[keyOf(e.Kind, e.Account, e.Name)]; other != nil && other.ID != e.ID {
+		return fmt.Errorf("%s and %s are both called %s", e.ID, other.ID, e.ARN())
+	}
 	effective, err := d.effectiveLocked(e, inline)
 	if err != nil {
 		return err
