@@ -4,7 +4,8 @@
 // [Open] returns a [Service]: one method for each KMS action, and the store
 // below them. [Server] puts a Service behind a unix socket: the AWS KMS JSON 1.1
 // protocol for everybody, and a private batch protocol with which a mount makes,
-// opens and re-wraps many data keys in one round trip.
+// opens and re-wraps many data keys in one round trip. Behind a [RemoteListener] it
+// answers the network: AWS's protocols only, in signed requests.
 //
 // Key material is reachable through [Service.perform] only, which authorizes
 // the caller and checks the key's state before it hands any out. Whatever is
@@ -18,5 +19,6 @@
 // Words: a KMS key never leaves the service. Its key material is what encrypts;
 // a key has a list of them, the last is current. A data key is what the service
 // makes for others, and returns wrapped as a CiphertextBlob. A caller is a
-// principal's ARN, learned from the peer credentials of the connection.
+// principal, learned from the peer credentials of the connection or from a signature.
+// A stranger is who connected over the network and has signed nothing yet.
 package keysvc

@@ -10,8 +10,8 @@ set -euo pipefail
 # A program that shows whether a package is there, and the package.
 build=(git:git)
 demo=("${build[@]}" fusermount3:fuse3 tar:tar sqlite3:sqlite3)
-# The race detector links with a C compiler.
-test=("${demo[@]}" gcc:gcc getfattr:attr setfacl:acl fio:fio findmnt:mount flock:util-linux mkfs.ext4:e2fsprogs)
+# The race detector links with a C compiler. AWS's command line talks to the key service.
+test=("${demo[@]}" gcc:gcc aws:awscli getfattr:attr setfacl:acl fio:fio findmnt:mount flock:util-linux mkfs.ext4:e2fsprogs)
 long=("${test[@]}" stress-ng:stress-ng)
 lint=("${build[@]}" shellcheck:shellcheck)
 bench=(fusermount3:fuse3 tar:tar gocryptfs:gocryptfs securefs:securefs)

@@ -65,7 +65,7 @@ func openChecked(opts badger.Options) (_ *badger.DB, err error) {
 			err = fmt.Errorf("its files are damaged: %v", r)
 		}
 	}()
-	if err := checkTables(opts.Dir); err != nil {
+	if err := prepareFiles(opts); err != nil {
 		return nil, err
 	}
 	return badger.Open(opts)

@@ -4,26 +4,35 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
+	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/fb"
 	"github.com/dgraph-io/badger/v4/pb"
+	"github.com/dgraph-io/badger/v4/table"
 	"github.com/dgraph-io/badger/v4/y"
 	"google.golang.org/protobuf/proto"
 )
 
+// prepareFiles makes Badger's files ones that it can open, or says what is wrong
+// with them.
+//
 // Badger ends the process over a damaged table, from a goroutine of its own and
 // without a word that helps. So each table's checksums are looked at before
 // Badger is: that of the index, which is at the table's end, and those of the
 // blocks, which the index lists. Tables here are neither compressed nor encrypted.
-
-func checkTables(dir string) error {
-	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+func prepareFiles(opts badger.Options) error {
+	if err := removeEmptyLogs(opts.Dir); err != nil {
+		return err
+	}
+	tables, err := listedTables(opts)
 	if err != nil {
 		return err
 	}
-	for _, path := range tables {
+	for id := range tables {
+		path := table.NewFilename(id, opts.Dir)
 		raw, err := os.ReadFile(path)
 		if err == nil {
 			err = checkTable(raw)
@@ -33,6 +42,51 @@ func checkTables(dir string) error {
 		}
 	}
 	return nil
+}
+
+// removeEmptyLogs removes logs that were not given a length yet when the service
+// was killed. Badger refuses to open them.
+func removeEmptyLogs(dir string) error {
+	for _, pattern := range []string{"*.mem", "*.vlog"} {
+		logs, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return err
+		}
+		for _, path := range logs {
+			st, err := os.Lstat(path)
+			if err != nil {
+				return err
+			}
+			if st.Mode().IsRegular() && st.Size() == 0 {
+				if err := os.Remove(path); err != nil {
+					return fmt.Errorf("remove an empty log: %w", err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// listedTables are the tables that Badger's list of them has. Others are what a
+// kill left of unfinished ones, and Badger removes them.
+func listedTables(opts badger.Options) (map[uint64]badger.TableManifest, error) {
+	f, err := os.Open(filepath.Join(opts.Dir, badger.ManifestFilename))
+	if errors.Is(err, fs.ErrNotExist) {
+		if all, err := filepath.Glob(filepath.Join(opts.Dir, "*.sst")); err != nil || len(all) == 0 {
+			return nil, err // a new store
+		}
+		// Without its list Badger would remove them all.
+		return nil, fmt.Errorf("there are tables, and their list, %s, is missing", badger.ManifestFilename)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	list, _, err := badger.ReplayManifestFile(f, opts.ExternalMagicVersion, opts)
+	if err != nil {
+		return nil, fmt.Errorf("the list of tables, %s: %w", badger.ManifestFilename, err)
+	}
+	return list.Tables, nil
 }
 
 var errTable = errors.New("the file is damaged")
