@@ -124,7 +124,7 @@ func makeCertificate(host string, now time.Time) (r certificateRecord, err error
 		if c.IPAddresses, err = machineAddresses(c.IPAddresses); err != nil {
 			return r, err
 		}
-	case ip != nil && !ip.IsLoopback():
+	case ip != nil && c.VerifyHostname(host) != nil:
 		c.IPAddresses = append(c.IPAddresses, ip)
 	case ip == nil && c.VerifyHostname(host) != nil:
 		c.DNSNames = append(c.DNSNames, host)

@@ -91,8 +91,8 @@ func (l *RemoteListener) URL() string {
 	return "https://" + l.Addr().String()
 }
 
-// describe is the listener for Status.
-func (l *RemoteListener) describe() kmsapi.Listener {
+// Describe is the listener for Status.
+func (l *RemoteListener) Describe() kmsapi.Listener {
 	d := kmsapi.Listener{URL: l.URL()}
 	if l.tls != nil {
 		der := l.tls.Certificates[0].Certificate[0]

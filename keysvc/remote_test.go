@@ -2,9 +2,12 @@ package keysvc_test
 
 import (
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -111,6 +114,47 @@ func TestCertificateIsKept(t *testing.T) {
 	_, err := stsClient(srv.Remote.URL(), &http.Client{Transport: &http.Transport{}}, alice).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
 	if err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("a client that was not given the certificate: %v", err)
+	}
+}
+
+// TestCertificateIsRenewed looks at the certificate of one listener after another.
+func TestCertificateIsRenewed(t *testing.T) {
+	clock := keysvctest.NewClock(time.Now())
+	srv := keysvctest.NewServer(t, keysvctest.WithClock(clock.Now))
+	shown := func(address string) *x509.Certificate {
+		t.Helper()
+		l, err := srv.Service.ListenRemote(keysvc.RemoteOptions{Address: address})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		block, _ := pem.Decode([]byte(l.Describe().Certificate))
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	first := shown("127.0.0.1:0")
+	for _, address := range []string{"127.0.0.1:0", "localhost:0", "[::1]:0", ":0", "0.0.0.0:0"} {
+		if !shown(address).Equal(first) {
+			t.Errorf("%s has another certificate", address)
+		}
+	}
+	if first.IsCA || first.VerifyHostname("kms.us-east-1.amazonaws.com") == nil {
+		t.Errorf("the certificate is good for too much: %v", first)
+	}
+	second := shown("127.7.7.7:0")
+	if second.Equal(first) || second.VerifyHostname("127.7.7.7") != nil || second.VerifyHostname("localhost") != nil {
+		t.Errorf("a listener on another address shows %v", second.IPAddresses)
+	}
+	clock.Set(second.NotAfter.Add(-31 * 24 * time.Hour))
+	if !shown("127.7.7.7:0").Equal(second) {
+		t.Error("the certificate is replaced 31 days before its end")
+	}
+	clock.Set(second.NotAfter.Add(-29 * 24 * time.Hour))
+	if third := shown("127.7.7.7:0"); third.Equal(second) || third.NotAfter.Before(second.NotAfter.AddDate(9, 0, 0)) {
+		t.Errorf("29 days before its end the certificate is good until %v", third.NotAfter)
 	}
 }
 

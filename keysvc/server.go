@@ -267,7 +267,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	st.Audit = s.svc.auditStatus()
 	st.Keys, st.Aliases = s.svc.index.counts()
 	for _, r := range s.remote {
-		st.Listeners = append(st.Listeners, r.describe())
+		st.Listeners = append(st.Listeners, r.Describe())
 	}
 	s.mu.Lock()
 	st.Clients = len(s.conns)
