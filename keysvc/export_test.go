@@ -104,3 +104,32 @@ func (s *Service) StoredGrants() (n int, err error) {
 	})
 	return n, err
 }
+
+// HireRole makes a role, with a permissions boundary unless that is "", and returns sessions
+// of it.
+func (s *Service) HireRole(account, name, boundary string, sessions ...string) ([]Caller, error) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	r := identity.NewEntity(identity.Role, account, "/", name, s.now())
+	if boundary != "" {
+		p, err := identity.NewPolicy(account, "/", name+"-boundary", boundary, s.now())
+		if err != nil {
+			return nil, err
+		}
+		if err := s.putPolicy(p); err != nil {
+			return nil, err
+		}
+		r.Boundary = p.ARN()
+	}
+	if err := s.putEntity(r, nil); err != nil {
+		return nil, err
+	}
+	var callers []Caller
+	for _, session := range sessions {
+		callers = append(callers, Caller{Principal: policy.Principal{
+			Type: policy.AssumedRole, Account: account, RoleARN: r.ARN(), RoleID: r.ID,
+			ARN: "arn:aws:sts::" + account + ":assumed-role/" + name + "/" + session, UniqueID: r.ID + ":" + session,
+		}})
+	}
+	return callers, nil
+}

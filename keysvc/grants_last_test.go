@@ -74,6 +74,7 @@ func TestGrantsSurviveRestart(t *testing.T) {
 		before := grants()
 		srv.Stop()
 		srv.Start()
+		c = sdk(srv) // the other one's connections are dead
 		after := grants()
 		if len(before) != 2*((round+1)/2) || fmt.Sprint(after) != fmt.Sprint(before) {
 			t.Fatalf("round %d: %d grants before the restart, %d after", round, len(before), len(after))

@@ -384,3 +384,28 @@ func TestGrantIsForAWSResource(t *testing.T) {
 		}
 	}
 }
+
+// TestGrantToRole: it is for every session of the role, within the role's boundary; a grant
+// to one session is that one's alone.
+func TestGrantToRole(t *testing.T) {
+	const onlyDecrypt = `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": "*"}}`
+	s := newStage(t, nil)
+	for _, c := range []struct{ role, boundary string }{{"free", ""}, {"bounded", onlyDecrypt}} {
+		sessions, err := s.srv.Service.HireRole(home, c.role, c.boundary, "one", "two")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.clients[c.role+"/one"], s.clients[c.role+"/two"] = s.client(sessions[0]), s.client(sessions[1])
+	}
+	s.grant("root", to("arn:aws:iam::"+home+":role/free", "Decrypt", "Encrypt"))
+	bounded := s.grant("root", to("arn:aws:iam::"+home+":role/bounded", "Decrypt", "Encrypt"))
+	s.check(allow("free/one", "Encrypt"), allow("free/two", "Decrypt"), deny("free/one", "DescribeKey"), deny("alice", "Decrypt"),
+		allow("bounded/one", "Decrypt"), deny("bounded/one", "Encrypt"))
+
+	// To the session itself, the boundary does not matter ("Permissions boundaries").
+	s.revoke(bounded.GrantId)
+	s.grant("root", to("arn:aws:sts::"+home+":assumed-role/bounded/two", "Encrypt"))
+	s.check(allow("bounded/two", "Encrypt"), deny("bounded/one", "Encrypt"), deny("bounded/two", "Decrypt"), deny("free/two", "DescribeKey"))
+	_, err := s.tryGrant("root", to("arn:aws:sts::"+home+":assumed-role/nobody/two", "Encrypt"))
+	refused(t, err, "InvalidArnException")
+}

@@ -78,13 +78,10 @@ func look(pairs map[string]string, key, value string) (hasKey, hasPair bool) {
 // Permits tells whether a child grant with the constraint child may be made by
 // right of a grant with c: child must be as strict or stricter.
 func (c Constraint) Permits(child Constraint) bool {
-	switch c.Kind {
-	case Unconstrained:
-		return true
-	case Equals:
-		return child.Kind == Equals && c.Matches(child.Pairs)
+	if c.Kind == Equals && child.Kind != Equals {
+		return false
 	}
-	return child.Kind != Unconstrained && c.Matches(child.Pairs)
+	return c.Matches(child.Pairs)
 }
 
 // sameKey compares two keys of encryption contexts. What is not UTF-8 equals only itself.
@@ -92,13 +89,14 @@ func sameKey(a, b string) bool {
 	return a == b || utf8.ValidString(a) && utf8.ValidString(b) && strings.EqualFold(a, b)
 }
 
-// foldKey is the same for keys that sameKey calls the same.
+// foldKey is the same for keys that sameKey calls the same, and for some others: it says
+// where to look, not what is found.
 func foldKey(key string) string {
 	lower := true
 	for i := range len(key) {
 		lower = lower && key[i] < utf8.RuneSelf && (key[i] < 'A' || 'Z' < key[i])
 	}
-	if lower || !utf8.ValidString(key) {
+	if lower {
 		return key
 	}
 	return strings.Map(func(r rune) rune {

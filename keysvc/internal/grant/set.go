@@ -91,12 +91,9 @@ func (s *Set) Get(id string) *Grant {
 	return nil
 }
 
-// Same finds a grant that says the same as g, its name included; nil is none. Grants
-// without a name are never the same.
+// Same finds a grant with a name that says the same as g, its name included; nil is
+// none.
 func (s *Set) Same(g *Grant) *Grant {
-	if g.Name == "" {
-		return nil
-	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.named[g.fingerprint()]

@@ -41,6 +41,9 @@ func TestSetKeepsGrants(t *testing.T) {
 		t.Errorf("a second one of an id: %v", err)
 	}
 	slices.Sort(ids)
+	if err := s.Add(s.Get(ids[39])); !errors.Is(err, grant.ErrExists) {
+		t.Errorf("a second one of the last id: %v", err)
+	}
 	all := s.All()
 	if !slices.EqualFunc(all, ids, func(g *grant.Grant, id string) bool { return g.ID == id }) || s.Len() != 40 {
 		t.Error("the list is not what was added, in the order of ids")
@@ -81,6 +84,7 @@ func TestSame(t *testing.T) {
 		"constraint kind":   func(g *grant.Grant) { g.Constraint = equals(pairs{"k": "v"}) },
 		"constraint value":  func(g *grant.Grant) { g.Constraint = subset(pairs{"k": "w"}) },
 		"constraint, moved": func(g *grant.Grant) { g.Constraint = subset(pairs{"kv": ""}) },
+		"constraint key":    func(g *grant.Grant) { g.Constraint = subset(pairs{"j": "v"}) },
 		"issuer":            func(g *grant.Grant) { g.Issuer = "111122223333" },
 		"name removed":      func(g *grant.Grant) { g.Name = "" },
 	} {
@@ -90,15 +94,21 @@ func TestSame(t *testing.T) {
 			t.Errorf("a grant with another %s is the same", what)
 		}
 	}
+	// The service makes no second one, but a set that is given one keeps the other.
+	second := add(t, &s, base)
+	s.Remove(first.ID)
+	if s.Same(&base) != second {
+		t.Error("with one of two that say the same the other went")
+	}
+	s.Remove(second.ID)
+	if s.Same(&base) != nil {
+		t.Error("a removed grant is the same")
+	}
 	unnamed := base
 	unnamed.Name = ""
 	add(t, &s, unnamed)
 	if s.Same(&unnamed) != nil {
 		t.Error("grants without a name are the same")
-	}
-	s.Remove(first.ID)
-	if s.Same(&base) != nil {
-		t.Error("a removed grant is the same")
 	}
 }
 
@@ -190,6 +200,21 @@ func TestFindAsAScanDoes(t *testing.T) {
 	}
 }
 
+// TestFindFoldsKeys: also letters that have more than two forms.
+func TestFindFoldsKeys(t *testing.T) {
+	for _, forms := range [][]string{{"a", "A"}, {"s", "S", "ſ"}, {"k", "K", "\u212a"}, {"å", "Å", "\u212b"}, {"σ", "ς", "Σ"}} {
+		for _, granted := range forms {
+			var s grant.Set
+			add(t, &s, grant.Grant{Grantee: to("u"), Operations: operations(t, "Decrypt"), Constraint: subset(pairs{granted: "1"})})
+			for _, asked := range forms {
+				if g, _ := s.Find(grant.Caller{Self: "u"}, "Decrypt", pairs{asked: "1"}); g == nil {
+					t.Errorf("a grant for the key %q is not found by %q", granted, asked)
+				}
+			}
+		}
+	}
+}
+
 func TestSetAtOnce(t *testing.T) {
 	var s grant.Set
 	var wg sync.WaitGroup
@@ -224,6 +249,32 @@ var sets = []struct {
 		return grant.Grant{Grantee: to("AIDA0"), Constraint: equals(pairs{"app": "db", "aws:ebs:id": fmt.Sprintf("vol-%d", i)})}
 	}},
 	{"one grantee, all alike", func(int) grant.Grant { return grant.Grant{Grantee: to("AIDA0")} }},
+}
+
+// TestFindLooksAtFew: it is not the number of grants that a lookup takes its time by.
+func TestFindLooksAtFew(t *testing.T) {
+	caller := grant.Caller{Self: "AIDA0"}
+	context := pairs{"app": "db", "aws:ebs:id": "vol-0"}
+	for _, set := range sets[:3] {
+		var s grant.Set
+		for i := range 2000 {
+			g := set.make(i)
+			g.Operations = operations(t, "Decrypt")
+			add(t, &s, g)
+		}
+		if n := s.LooksAt(caller, "Decrypt", context); n < 1 || n > 3 {
+			t.Errorf("%s: %d grants were looked at", set.name, n)
+		}
+		if n := s.LooksAt(caller, "Encrypt", context); n != 0 {
+			t.Errorf("%s: %d grants for another operation were looked at", set.name, n)
+		}
+		for _, g := range s.All() {
+			s.Remove(g.ID)
+		}
+		if n := s.Held(); n != 0 {
+			t.Errorf("%s: an empty set holds %d things", set.name, n)
+		}
+	}
 }
 
 // BenchmarkFind: a lookup among 50,000 grants may cost at most 1.5 times one
