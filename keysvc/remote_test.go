@@ -204,7 +204,7 @@ func TestPlainHTTPIsForLoopback(t *testing.T) {
 // TestPrivatePathsAreLocal asks the network for what only the socket has.
 func TestPrivatePathsAreLocal(t *testing.T) {
 	srv, alice := remoteServer(t, loopback)
-	for _, path := range []string{"/kmsfs/status", "/kmsfs/batch", "/kmsfs/advance", "/x", "/?x=1"} {
+	for _, path := range []string{"/kmsfs/status", "/kmsfs/batch", "/kmsfs/advance", "/kmsfs/identity", "/x", "/?x=1"} {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			r := signedRequest{Method: method, Path: path, Body: `{"Seconds":1}`, Target: "TrentService.AdvanceClock"}
 			status, answer := r.send(t, srv, alice)
