@@ -81,14 +81,37 @@ func (l *Log) add(e *entry, r *Record) error {
 	return nil
 }
 
-// submit has e written. The first of those that come while another writes takes
-// the lead: it waits for its turn and then writes for all.
+// submit has e written: at once if nobody else writes. The first of those that
+// come while another writes takes the lead: it waits for its turn and then writes
+// for all.
 func (l *Log) submit(e *entry, durable bool) (uint64, error) {
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
 		return 0, ErrClosed
 	}
+	var err error
+	if l.batch == nil && l.writing.TryLock() {
+		l.mu.Unlock() // TryLock does not wait, so that the order of locks is kept
+		err = l.writeLocked([]*entry{e}, "")
+		l.writing.Unlock()
+	} else {
+		err = l.joinLocked(e)
+	}
+	if err != nil {
+		return 0, err
+	}
+	if durable {
+		if err := l.awaitSync(e.first + uint64(len(e.ends)) - 1); err != nil {
+			return 0, err
+		}
+	}
+	return e.first, nil
+}
+
+// joinLocked adds e to what the next write will write, and returns when that is
+// done. It unlocks mu.
+func (l *Log) joinLocked(e *entry) error {
 	b := l.batch
 	leads := b == nil
 	if leads {
@@ -97,27 +120,18 @@ func (l *Log) submit(e *entry, durable bool) (uint64, error) {
 	}
 	b.entries = append(b.entries, e)
 	l.mu.Unlock()
-
-	if leads {
-		l.writing.Lock()
-		l.mu.Lock()
-		l.batch = nil
-		l.mu.Unlock()
-		b.err = l.writeLocked(b.entries, "")
-		l.writing.Unlock()
-		close(b.done)
-	} else {
+	if !leads {
 		<-b.done
+		return b.err
 	}
-	if b.err != nil {
-		return 0, b.err
-	}
-	if durable {
-		if err := l.awaitSync(e.first + uint64(len(e.ends)) - 1); err != nil {
-			return 0, err
-		}
-	}
-	return e.first, nil
+	l.writing.Lock()
+	l.mu.Lock()
+	l.batch = nil
+	l.mu.Unlock()
+	b.err = l.writeLocked(b.entries, "")
+	l.writing.Unlock()
+	close(b.done)
+	return b.err
 }
 
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
