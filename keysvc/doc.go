@@ -8,9 +8,9 @@
 // answers the network: AWS's protocols only, in signed requests.
 //
 // Key material is reachable through [Service.perform] only, which authorizes
-// the caller and checks the key's state before it hands any out. Whatever is
-// to see every use of a key (the policy engine, grants, the audit log) has its
-// place there.
+// the caller and checks the key's state before it hands any out. It refuses whoever
+// is not within a call (call.go): the front, a batch and [Call] begin one, and
+// record it in the audit log before they answer.
 //
 // Time changes keys, too: what is due (deletion.go, rotation.go) is done by one
 // goroutine (lifecycle.go). All dates of keys are of one clock, which a store for

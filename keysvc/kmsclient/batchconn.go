@@ -85,6 +85,7 @@ func (c *Client) upgrade(ctx context.Context, conn net.Conn) (io.Reader, error) 
 	if err != nil {
 		return nil, err
 	}
+	req.Header.Set("User-Agent", userAgent)
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", kmsapi.BatchUpgrade)
 	if err := req.Write(conn); err != nil {

@@ -139,6 +139,9 @@ type endpoint struct {
 	account      string // whose root user is asking; "" is the caller as it is
 }
 
+// userAgent is how kmsfs is called in the audit log.
+const userAgent = "kmsfs"
+
 // callAt is call for an action that has an endpoint of its own.
 func callAt[Out any](ctx context.Context, c *Client, at endpoint, action string, in any) (*Out, error) {
 	body, err := json.Marshal(in)
@@ -150,6 +153,7 @@ func callAt[Out any](ctx context.Context, c *Client, at endpoint, action string,
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", action, err)
 	}
+	req.Header.Set("User-Agent", userAgent)
 	req.Header.Set("Content-Type", kmsapi.ContentType)
 	req.Header.Set("X-Amz-Target", at.prefix+action)
 	if at.account != "" {

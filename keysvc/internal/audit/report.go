@@ -83,7 +83,7 @@ func (r *Report) Caveats() []string {
 	if r.First > 1 {
 		c = append(c, fmt.Sprintf("The log begins with record %d: what was moved away before it was not looked at.", r.First))
 	}
-	if r.KeyFromLog {
+	if r.KeyFromLog && !r.HeadFound && !r.AnchorFound { // these name the key
 		c = append(c, fmt.Sprintf("The public key was read from the log's own directory. Whoever could write there could replace both: compare the key's id, %s, with a copy kept elsewhere.", r.KeyID))
 	}
 	if r.Unsigned > 0 {
