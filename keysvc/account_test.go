@@ -15,6 +15,9 @@ import (
 func TestAccountsAreApart(t *testing.T) {
 	s := newStage(t, nil)
 	here, there := s.clients["root"], s.clients["stranger's root"]
+	// Nobody makes another account's AWS managed keys.
+	_, err := there.DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: aws.String(arnPrefix + "alias/aws/ebs")})
+	refused(t, err, "AccessDeniedException")
 	foreignKey := newKey(t, there)
 	foreignARN := "arn:aws:kms:us-east-1:111122223333:key/" + foreignKey
 	if m := describe(t, there, foreignKey); *m.Arn != foreignARN || *m.AWSAccountId != foreign {
@@ -50,7 +53,7 @@ func TestAccountsAreApart(t *testing.T) {
 	here, there = sdk(s.srv), s.client(keysvc.RootOf(foreign))
 	both()
 	// No alias of one account points at a key of another.
-	err := createAlias(t, there, "alias/b", s.key)
+	err = createAlias(t, there, "alias/b", s.key)
 	refused(t, err, "AccessDeniedException")
 	_, err = there.UpdateAlias(t.Context(), &kms.UpdateAliasInput{AliasName: aws.String("alias/same"), TargetKeyId: &s.key})
 	refused(t, err, "AccessDeniedException")

@@ -2,6 +2,7 @@ package keysvc_test
 
 import (
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -184,6 +185,23 @@ func TestRecreatedUserInheritsNothing(t *testing.T) {
 	s.check(deny("alice", "Encrypt"))
 	s.put(text)
 	s.check(allow("alice", "Encrypt"))
+}
+
+// TestManagedKeyIsMadeOnce, however many ask for it first.
+func TestManagedKeyIsMadeOnce(t *testing.T) {
+	c := sdk(keysvctest.NewServer(t))
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			if _, err := c.DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/aws/ebs")}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if keys := listAll(t, c); len(keys) != 1 {
+		t.Errorf("there are %d keys", len(keys))
+	}
 }
 
 func TestManagedKeys(t *testing.T) {
