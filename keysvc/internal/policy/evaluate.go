@@ -80,12 +80,13 @@ type verdict struct {
 
 func (e *evaluation) evaluate(d *Document) verdict {
 	v := verdict{document: d}
-	for i := range d.statements {
-		s := &d.statements[i]
-		found := &v.self
-		switch s.reach(e.request, e.action, e.policies.Boundary != nil) {
-		case none:
+	for _, c := range d.covering(&e.request.Principal, e.action, e.policies.Boundary != nil) {
+		s := &d.statements[c.statement]
+		if !s.applies(e.request) {
 			continue
+		}
+		found := &v.self
+		switch c.reach {
 		case byAccount:
 			found = &v.byAccount
 		case byRole:

@@ -28,6 +28,7 @@ type Document struct {
 	version    string
 	id         string
 	statements []Statement
+	coverage   *coverage
 }
 
 // The versions of the policy language. Without a Version a policy is of the first.
@@ -97,7 +98,7 @@ type reader struct {
 }
 
 func (r *reader) document(n *node) *Document {
-	d := &Document{kind: r.kind, text: r.faults.text, version: Version2008}
+	d := &Document{kind: r.kind, text: r.faults.text, version: Version2008, coverage: new(coverage)}
 	if n.kind != objectNode {
 		r.faults.add(n.off, "a policy is an object, not %s", n.kind)
 		return nil
@@ -196,6 +197,7 @@ func (d *Document) Principals() []NamedPrincipal {
 func (d *Document) Bind(resolve Resolver) (*Document, error) {
 	faults := &faultList{text: d.text}
 	bound := *d
+	bound.coverage = new(coverage) // other principals than those of d
 	bound.statements = make([]Statement, len(d.statements))
 	for i, s := range d.statements {
 		s.principals = append([]principal(nil), s.principals...)

@@ -32,35 +32,38 @@ type Statement struct {
 	noResource bool
 }
 
-// reach is how the statement applies to a request: none if it does not. action
-// is the request's in lower case. A boundary is a permissions boundary that the caller
-// has.
-func (s *Statement) reach(r *Request, action string, boundary bool) reach {
+// covers is how the statement reaches a caller who does something, if it applies:
+// none if it does not whatever the resource and the conditions. action is in lower case. A
+// boundary is a permissions boundary that the caller has.
+func (s *Statement) covers(c *Principal, action string, boundary bool) reach {
 	if s.noResource || s.matchesAction(action) == s.notAction {
 		return none
 	}
-	reach := direct
 	switch {
 	case s.notPrincipal:
 		// AWS: Deny with NotPrincipal "will always deny any IAM principal that has
 		// a permissions boundary policy attached".
-		if !boundary && excepts(s.principals, &r.Principal) {
+		if !boundary && excepts(s.principals, c) {
 			return none
 		}
 	case s.principals != nil:
-		if reach = principalReach(s.principals, &r.Principal); reach == none {
-			return none
-		}
+		return principalReach(s.principals, c)
 	}
+	return direct
+}
+
+// applies tells whether a statement that covers the request is about its resource,
+// and whether its conditions hold.
+func (s *Statement) applies(r *Request) bool {
 	if s.resources != nil && s.matchesResource(r) == s.notResource {
-		return none
+		return false
 	}
 	for i := range s.conditions {
 		if !s.conditions[i].holds(&r.Context, s.Effect) {
-			return none
+			return false
 		}
 	}
-	return reach
+	return true
 }
 
 func (s *Statement) matchesAction(action string) bool {
