@@ -252,7 +252,7 @@ func TestListRetirableGrants(t *testing.T) {
 func TestNamedGrants(t *testing.T) {
 	s := newStage(t, nil)
 	w := including(to(aliceARN, "Decrypt"), "a=1")
-	if *s.grant("root", w).GrantId == *s.grant("root", w).GrantId {
+	if one, two := s.grant("root", w), s.grant("root", w); *one.GrantId == *two.GrantId {
 		t.Error("two grants without a name are one")
 	}
 	w.Name = aws.String("n")
