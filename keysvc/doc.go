@@ -12,6 +12,11 @@
 // is not within a call (call.go): the front, a batch and [Call] begin one, and
 // record it in the audit log before they answer.
 //
+// Users, roles and their policies (identity*.go, internal/identity) are managed by IAM's
+// actions, on a path of the unix socket only. All that is given to them is given to
+// their unique ids, which do not come back as names do. The secrets of access keys are
+// records of their own and opened into locked memory for each use.
+//
 // Time changes keys, too: what is due (deletion.go, rotation.go) is done by one
 // goroutine (lifecycle.go). All dates of keys are of one clock, which a store for
 // rehearsals has a simulated one of (clock.go).

@@ -100,9 +100,13 @@ func nextStep(err error) string {
 	case kmsapi.CodeInvalidState:
 		return "`kmsfs key describe KEY` shows the key's state."
 	case kmsapi.CodeAccessDenied:
-		return "Only the owner of the key service and root may use its keys."
+		return "`kmsfs policy --help` tells how others than the owner of the key service and root are let in."
 	case kmsapi.CodeAlreadyExists:
 		return "`kmsfs alias update` points an existing alias at another key."
+	case kmsapi.CodeNoSuchEntity:
+		return "`kmsfs user list`, `kmsfs role list` and `kmsfs policy managed` show what there is."
+	case kmsapi.CodeDeleteConflict:
+		return "`kmsfs user show NAME` and `kmsfs role show NAME` show what there is to remove first."
 	}
 	return ""
 }

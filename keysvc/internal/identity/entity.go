@@ -2,7 +2,6 @@ package identity
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -137,9 +136,6 @@ func (b Bound) Load(kind policy.Kind) (*policy.Document, error) {
 		return id, ok
 	})
 }
-
-// Equal tells whether two policies are the same text bound to the same principals.
-func (b Bound) Equal(c Bound) bool { return b.Text == c.Text && maps.Equal(b.IDs, c.IDs) }
 
 // compile parses the entity's own policies.
 func (e *Entity) compile() ([]*policy.Document, error) {
