@@ -9,6 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"kmsfs.dev/kmsfs/internal/secret"
 	"kmsfs.dev/kmsfs/keysvc"
@@ -88,12 +91,21 @@ func measureKeys(c config, svc *keysvc.Service, state string, r *results, keys .
 	audit := auditLog{c.kmsfs, state, 0}
 	for range c.rounds {
 		for _, k := range keys {
+			before, err := ownCPU()
+			if err != nil {
+				return err
+			}
 			s, err := repeat(runtime.NumCPU(), c.duration, 1, func(client int) (func() error, error) {
 				return dataKeys(svc, svc.LocalCaller(clientUID), k.key, client), nil
 			})
 			if err != nil {
 				return err
 			}
+			after, err := ownCPU()
+			if err != nil {
+				return err
+			}
+			s.CPU = micros(after-before) / float64(s.Keys)
 			*k.into = append(*k.into, s)
 			if err := audit.gained(s.Keys); err != nil {
 				return err
@@ -102,6 +114,13 @@ func measureKeys(c config, svc *keysvc.Service, state string, r *results, keys .
 		}
 	}
 	return nil
+}
+
+// ownCPU is the processor time that this process has used.
+func ownCPU() (time.Duration, error) {
+	var u unix.Rusage
+	err := unix.Getrusage(unix.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), err
 }
 
 // dataKeys makes a data key per call.

@@ -35,6 +35,9 @@ type sample struct {
 	PerSecond float64
 	// P50 and P99 are of a request, in microseconds.
 	P50, P99 float64
+	// CPU is the processor time of a key, clients and service, in microseconds. Other
+	// programs on the machine change it less than they do the rest.
+	CPU float64
 }
 
 // clientUID is a user who owns nothing, and whom the policy lets in.
@@ -49,7 +52,7 @@ func clientUser() uint32 {
 }
 
 // run has another process do it, of another user if possible.
-func (l load) run() (sample, error) {
+func (l load) run(server *process) (sample, error) {
 	var s sample
 	arg, err := json.Marshal(l)
 	if err != nil {
@@ -61,11 +64,24 @@ func (l load) run() (sample, error) {
 	if uid := clientUser(); uid != uint32(os.Geteuid()) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	}
+	before, err := server.cpu()
+	if err != nil {
+		return s, err
+	}
 	out, err := cmd.Output()
 	if err != nil {
 		return s, fmt.Errorf("clients: %w", err)
 	}
-	return s, json.Unmarshal(out, &s)
+	after, err := server.cpu()
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(out, &s); err != nil {
+		return s, fmt.Errorf("clients: %w", err)
+	}
+	used := after - before + cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	s.CPU = micros(used) / float64(s.Keys)
+	return s, nil
 }
 
 // loadRole is the other process.

@@ -55,16 +55,16 @@ func measureSockets(c config, dir string, r *results) (err error) {
 	}
 	for range c.rounds {
 		for _, x := range []struct {
-			load    load
-			into    *[]sample
-			audited bool
-		}{{nothing, &r.Empty, false}, {single, &r.Single, true}, {batches, &r.Batches, true}} {
-			s, err := x.load.run()
+			load   load
+			server *process
+			into   *[]sample
+		}{{nothing, empty, &r.Empty}, {single, service, &r.Single}, {batches, service, &r.Batches}} {
+			s, err := x.load.run(x.server)
 			if err != nil {
 				return err
 			}
 			*x.into = append(*x.into, s)
-			if !x.audited {
+			if x.server == empty {
 				continue
 			}
 			if err := audit.gained(s.Keys); err != nil {
