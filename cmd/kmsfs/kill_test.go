@@ -41,9 +41,9 @@ func (f *fact) found(t *testing.T, what, is string) {
 
 // writtenKey is a key, and what is known of it.
 type writtenKey struct {
-	id                                         string
-	state, description, tag, target, materials fact
-	blobs                                      [][]byte
+	id                                                string
+	state, description, tag, target, materials, grant fact
+	blobs                                             [][]byte
 }
 
 func (k *writtenKey) alias() string { return "alias/" + k.id }
@@ -67,14 +67,16 @@ func (w *writer) write(t *testing.T, state string) {
 		w.steps++
 		err = w.step(t, c)
 	}
-	if e := (*kmsapi.Error)(nil); errors.As(err, &e) {
-		t.Errorf("writer %d is refused: %v", w.n, e)
+	if e := (*kmsapi.Error)(nil); errors.As(err, &e) || errors.Is(err, errUnexpected) {
+		t.Errorf("writer %d: %v", w.n, err)
 	}
 }
 
+var errUnexpected = errors.New("not what was written")
+
 func (w *writer) step(t *testing.T, c *kmsclient.Client) error {
 	ctx := t.Context()
-	value := fmt.Sprintf("%d/%d", w.n, w.steps)
+	value := fmt.Sprintf("%d-%d", w.n, w.steps)
 	if len(w.keys) == 0 || w.steps%150 == 0 {
 		return w.creating.change(value, func() error {
 			out, err := c.CreateKey(ctx, &kmsapi.CreateKeyInput{Description: value})
@@ -100,7 +102,7 @@ func (w *writer) step(t *testing.T, c *kmsclient.Client) error {
 			return err
 		})
 	}
-	switch w.steps % 8 {
+	switch w.steps % 10 {
 	case 0:
 		return k.state.change(kmsapi.StateDisabled, func() error { return c.DisableKey(ctx, k.id) })
 	case 1, 2:
@@ -110,6 +112,8 @@ func (w *writer) step(t *testing.T, c *kmsclient.Client) error {
 			return k.target.change(k.id, func() error { return c.CreateAlias(ctx, k.alias(), k.id) })
 		}
 		return k.target.change("", func() error { return c.DeleteAlias(ctx, k.alias()) })
+	case 6, 7:
+		return k.changeGrant(t, c, value)
 	case 5:
 		if w.steps%40 == 5 { // there are 25 of them
 			if err := w.rotate(t, c, k); err != nil {
@@ -118,6 +122,28 @@ func (w *writer) step(t *testing.T, c *kmsclient.Client) error {
 		}
 	}
 	return k.description.change(value, func() error { return c.UpdateKeyDescription(ctx, k.id, value) })
+}
+
+// changeGrant makes a grant, whose name is known, or revokes it.
+func (k *writtenKey) changeGrant(t *testing.T, c *kmsclient.Client, name string) error {
+	ctx := t.Context()
+	if k.grant.sure == "" {
+		return k.grant.change(name, func() error {
+			_, err := c.CreateGrant(ctx, &kmsapi.CreateGrantInput{
+				KeyID: k.id, GranteePrincipal: "arn:aws:iam::000000000000:user/local/12345", Operations: []string{"Decrypt"}, Name: &name})
+			return err
+		})
+	}
+	all, err := c.AllGrants(ctx, k.id, "")
+	if err != nil {
+		return err
+	}
+	if len(all) != 1 {
+		return fmt.Errorf("%w: there are %d grants", errUnexpected, len(all))
+	}
+	return k.grant.change("", func() error {
+		return c.RevokeGrant(ctx, &kmsapi.RevokeGrantInput{KeyID: k.id, GrantID: all[0].GrantID})
+	})
 }
 
 // rotate also keeps something that the new material encrypts.
@@ -164,11 +190,15 @@ func (k *writtenKey) check(t *testing.T, c *kmsclient.Client) {
 	tags, err := c.AllTags(ctx, k.id)
 	aliases, err2 := c.AllAliases(ctx, k.id)
 	materials, err3 := c.AllKeyMaterial(ctx, k.id)
-	if err := errors.Join(err, err2, err3); err != nil {
+	grants, err4 := c.AllGrants(ctx, k.id, "")
+	if err := errors.Join(err, err2, err3, err4); err != nil {
 		t.Errorf("key %s: %v", k.id, err)
 		return
 	}
-	tag, target := "", ""
+	tag, target, granted := "", "", ""
+	if len(grants) > 0 {
+		granted = grants[0].Name
+	}
 	if len(tags) > 0 {
 		tag = tags[0].TagValue
 	}
@@ -178,6 +208,7 @@ func (k *writtenKey) check(t *testing.T, c *kmsclient.Client) {
 	k.state.found(t, "the state", m.KeyState)
 	k.description.found(t, "the description", m.Description)
 	k.tag.found(t, "the tag", tag)
+	k.grant.found(t, "the grant", granted)
 	k.target.found(t, "the alias's target", target)
 	k.materials.found(t, "the number of materials", itoa(len(materials)))
 	if k.state.sure != kmsapi.StateEnabled || len(k.blobs) == 0 {
@@ -200,8 +231,8 @@ func (k *writtenKey) check(t *testing.T, c *kmsclient.Client) {
 
 // TestKilledWhileWriting kills the service at any moment, while clients change
 // things or while it starts, again and again on one state directory. It
-// always starts again, all that was acknowledged is there, and what was not is
-// there as a whole or not at all.
+// always starts again, all that was acknowledged is there, what was not is
+// there as a whole or not at all, and the audit log verifies.
 func TestKilledWhileWriting(t *testing.T) {
 	rounds := 12
 	if os.Getenv("KMSFS_LONG") != "" {
@@ -240,6 +271,9 @@ func TestKilledWhileWriting(t *testing.T) {
 	}
 	startService(t, state)
 	checkWriters(t, state, writers, true)
+	if out, err := exec.Command("kmsfs", "--state-dir", state, "audit", "verify").CombinedOutput(); err != nil {
+		t.Errorf("audit verify: %v: %s", err, out)
+	}
 	steps := 0
 	for _, w := range writers {
 		steps += w.steps
