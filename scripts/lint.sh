@@ -14,6 +14,8 @@ if [ -n "$unformatted" ]; then
 fi
 go vet ./... || status=1
 tool staticcheck ./... || status=1
+# Every module that go.mod requires is needed, and the direct ones say for what.
+go mod tidy -diff || status=1
 shellcheck -x scripts/*.sh .ci/run || status=1
 
 # govulncheck exits with 3 for a finding. It asks vuln.go.dev, and a machine
