@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"syscall"
 	"time"
 )
 
@@ -64,7 +65,7 @@ func start(socket, program string, args ...string) (*process, error) {
 
 // stop ends it and waits. That it was told to end is no error.
 func (p *process) stop() {
-	if p.cmd.Process.Signal(os.Interrupt) == nil {
+	if p.cmd.Process.Signal(syscall.SIGTERM) == nil {
 		_ = p.cmd.Wait()
 	}
 }
