@@ -61,8 +61,9 @@ func NewServer(svc *Service, o ServerOptions) *Server {
 func (s *Server) Serve(ctx context.Context, l net.Listener, remote ...*RemoteListener) error {
 	s.remote = remote
 	failed := make(chan error, 1+len(remote))
-	servers := []*http.Server{s.localServer()}
-	go func() { failed <- servers[0].Serve(&listener{l, s}) }()
+	local := s.localServer()
+	go func() { failed <- local.Serve(&listener{l, s}) }()
+	servers := []*http.Server{local}
 	for _, r := range remote {
 		h := s.remoteServer(r)
 		servers = append(servers, h)
