@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kmsfs.dev/kmsfs/fs/fstest"
+	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
 
 // refusesMount fails the test when a changed volume mounts.
@@ -287,7 +288,7 @@ func TestAttackKeyService(t *testing.T) {
 				return
 			}
 			defer c.Close()
-			fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: kmsfs-batch/1\r\n\r\n")
+			fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+kmsapi.BatchUpgrade+"\r\n\r\n")
 			_ = c.SetDeadline(time.Now().Add(2 * time.Second))
 			_, _ = c.Write(bytes.Repeat([]byte{0xff, 0, 0, 1, 0x7f}, 4096))
 			_, _ = c.Read(make([]byte, 4096))

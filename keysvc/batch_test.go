@@ -244,7 +244,7 @@ func TestBatchSurvivesGarbage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := io.WriteString(conn, "GET /kmsfs/batch HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: kmsfs-batch/1\r\n\r\n"+garbage); err != nil {
+		if _, err := io.WriteString(conn, "GET /kmsfs/batch HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: "+kmsapi.BatchUpgrade+"\r\n\r\n"+garbage); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := io.Copy(io.Discard, conn); err != nil && !strings.Contains(err.Error(), "reset") {

@@ -428,7 +428,7 @@ func strangeServer(t *testing.T, socket string, answers ...string) *atomic.Int32
 // TestStrangeServer answers what no key service does. It is asked once, and
 // the error names it, so that one knows what to stop.
 func TestStrangeServer(t *testing.T) {
-	const upgraded = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: kmsfs-batch/1\r\n\r\n"
+	const upgraded = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + kmsapi.BatchUpgrade + "\r\n\r\n"
 	for name, answers := range map[string][]string{
 		"not found":     {"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"},
 		"no upgrade":    {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 	"unicode/utf16"
@@ -39,9 +40,9 @@ func compare(t testing.TB, choices []byte) (outcome policy.Outcome, ok bool) {
 // same in every run.
 func TestReference(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	n := 8_000
-	if testing.Short() {
-		n = 1_000
+	n := 2_000
+	if os.Getenv("KMSFS_LONG") != "" {
+		n = 50_000
 	}
 	choices := make([]byte, 400)
 	outcomes := map[policy.Outcome]int{}
