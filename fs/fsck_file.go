@@ -178,14 +178,9 @@ func (k *keyring) openAll(ctx context.Context, batch []*fileCheck) error {
 	for i, j := range batch {
 		items[i] = k.decrypt(j.f.wrapped, j.f.path, theMount)
 	}
-	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
-	defer cancel()
-	results, err := k.svc.Batch(ctx, items)
+	results, err := ask(ctx, k.svc, items)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errKeyService, err)
-	}
-	if len(results) != len(items) {
-		return errors.New("key service: wrong number of results")
+		return err
 	}
 	for i, j := range batch {
 		if results[i].Err != nil {

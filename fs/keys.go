@@ -201,7 +201,7 @@ func (k *keyring) create(fileID [16]byte, path string, who principal) pendingKey
 	}})
 	return func() (*secret.Buffer, []byte, error) {
 		defer cancel()
-		res, err := single(wait())
+		res, err := single(answers(1, wait))
 		if err != nil {
 			return nil, nil, fmt.Errorf("make data key: %w", err)
 		}
@@ -237,15 +237,9 @@ func (k *keyring) open(fileID [16]byte, wrapped []byte, from, to string, who pri
 		key, err := dataKey(plain)
 		return wrapped, key, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
-	defer cancel()
-	items := k.opening(wrapped, from, to, who)
-	res, err := k.svc.Batch(ctx, items)
+	res, err := ask(context.Background(), k.svc, k.opening(wrapped, from, to, who))
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", errKeyService, err)
-	}
-	if len(res) != len(items) {
-		return nil, nil, errors.New("key service: wrong number of results")
+		return nil, nil, err
 	}
 	newer, key, err := opened(res)
 	if newer == nil {
@@ -317,20 +311,37 @@ func dataKey(plain []byte) (*secret.Buffer, error) {
 	return secret.From(plain)
 }
 
-// one sends a batch of one.
-func one(ctx context.Context, svc KeyService, item kmsapi.BatchItem) (*kmsapi.BatchResult, error) {
+// ask sends a batch. There are as many results as items, or an error.
+func ask(ctx context.Context, svc KeyService, items []kmsapi.BatchItem) ([]kmsapi.BatchResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
 	defer cancel()
-	return single(svc.Batch(ctx, []kmsapi.BatchItem{item}))
+	return answers(len(items), func() ([]kmsapi.BatchResult, error) { return svc.Batch(ctx, items) })
+}
+
+// answers waits for the results of n items.
+func answers(n int, wait func() ([]kmsapi.BatchResult, error)) ([]kmsapi.BatchResult, error) {
+	res, err := wait()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errKeyService, err)
+	}
+	if len(res) != n {
+		for i := range res {
+			secret.Wipe(res[i].Plaintext)
+		}
+		return nil, errors.New("key service: wrong number of results")
+	}
+	return res, nil
+}
+
+// one sends a batch of one.
+func one(ctx context.Context, svc KeyService, item kmsapi.BatchItem) (*kmsapi.BatchResult, error) {
+	return single(ask(ctx, svc, []kmsapi.BatchItem{item}))
 }
 
 // single is the result of a batch of one.
 func single(res []kmsapi.BatchResult, err error) (*kmsapi.BatchResult, error) {
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errKeyService, err)
-	}
-	if len(res) != 1 {
-		return nil, errors.New("key service: wrong number of results")
+		return nil, err
 	}
 	if res[0].Err != nil {
 		return nil, res[0].Err

@@ -346,6 +346,7 @@ type aheadFile struct {
 	*file
 	from, to string
 	wrapped  []byte
+	items    int // of the request that are for it
 }
 
 // open opens a batch of files, as far as they are not open and let themselves
@@ -362,18 +363,17 @@ func (run *aheadRun) open(batch []string) {
 	var items []kmsapi.BatchItem
 	for _, f := range begun {
 		if f, ok := run.attach(f); ok {
-			files = append(files, f)
-			items = append(items, r.keys.opening(f.wrapped, f.from, f.to, theMount)...)
+			its := r.keys.opening(f.wrapped, f.from, f.to, theMount)
+			f.items = len(its)
+			files, items = append(files, f), append(items, its...)
 		}
 	}
 	if len(files) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
-	defer cancel()
 	asked := time.Now()
-	results, err := r.keys.svc.Batch(ctx, items)
-	if err != nil || len(results) != len(items) {
+	results, err := ask(context.Background(), r.keys.svc, items)
+	if err != nil {
 		for _, f := range files {
 			r.letGo(f.file)
 		}
@@ -381,9 +381,8 @@ func (run *aheadRun) open(batch []string) {
 		return // an open will say what is wrong
 	}
 	for _, f := range files {
-		n := len(r.keys.opening(f.wrapped, f.from, f.to, theMount))
-		wrapped, key, err := opened(results[:n])
-		results = results[n:]
+		wrapped, key, err := opened(results[:f.items])
+		results = results[f.items:]
 		if err == nil {
 			err = run.unlock(f, wrapped, key, asked)
 			key.Free()
@@ -445,7 +444,7 @@ func (run *aheadRun) attach(f *file) (a aheadFile, ok bool) {
 	}
 	f.refs = 1
 	n.file.Store(f)
-	return aheadFile{f, f.path, f.wrappingNow(), f.wrapped}, true
+	return aheadFile{file: f, from: f.path, to: f.wrappingNow(), wrapped: f.wrapped}, true
 }
 
 // unlock makes f's content readable and leaves it to the next open.

@@ -192,10 +192,8 @@ func (s *rewrapSweep) flush() {
 	for i, f := range stale {
 		items[i] = r.keys.reEncrypt(f.wrapped, f.from, f.to, theMount)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
-	defer cancel()
-	results, err := r.keys.svc.Batch(ctx, items)
-	if err != nil || len(results) != len(items) {
+	results, err := ask(context.Background(), r.keys.svc, items)
+	if err != nil {
 		r.log.Warn("background re-wrap got no answer; files are re-wrapped when opened", "err", err)
 		return
 	}
