@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kmsfs.dev/kmsfs/fs/internal/backing"
-	"kmsfs.dev/kmsfs/fs/internal/names"
 	"kmsfs.dev/kmsfs/internal/secret"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
@@ -311,17 +310,11 @@ func (a *openAhead) close() {
 // list returns the names of the directory's files, sorted.
 func (run *aheadRun) list() []string {
 	r := run.r
-	r.tree.RLock()
-	d, err := r.acquire(run.parent)
-	r.tree.RUnlock()
+	d, list, err := r.listDir(run.parent)
 	if err != nil {
 		return nil
 	}
 	defer r.release1(d)
-	list, err := backing.NewLister(d.fd)
-	if err != nil {
-		return nil
-	}
 	defer list.Close()
 	var all []string
 	for len(all) < aheadNames {
@@ -330,7 +323,7 @@ func (run *aheadRun) list() []string {
 			slices.Sort(all)
 			return all
 		}
-		if e.Type != unix.S_IFREG || names.IsReserved(e.Name) {
+		if e.Type != unix.S_IFREG {
 			continue
 		}
 		if name, stored, ok := r.plainName(d, e.Name); ok && stored != nil {

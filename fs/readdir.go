@@ -15,19 +15,25 @@ func (r *Root) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fu
 	if n == nil {
 		return fuse.Status(unix.ESTALE)
 	}
-	r.tree.RLock()
-	defer r.tree.RUnlock()
-	d, err := r.acquire(n)
+	d, list, err := r.listDir(n)
 	if err != nil {
-		return status(err)
-	}
-	list, err := backing.NewLister(d.fd)
-	if err != nil {
-		r.release1(d)
 		return status(err)
 	}
 	out.Fh = r.handles.add(&handle{node: n, list: list, dir: d})
 	return fuse.OK
+}
+
+// listDir opens the directory n to be listed. Release d and close list.
+func (r *Root) listDir(n *node) (d *dir, list *backing.Lister, err error) {
+	r.tree.RLock()
+	defer r.tree.RUnlock()
+	if d, err = r.acquire(n); err != nil {
+		return nil, nil, err
+	}
+	if list, err = backing.NewLister(d.fd); err != nil {
+		r.release1(d)
+	}
+	return d, list, err
 }
 
 // ReleaseDir implements fuse.RawFileSystem.

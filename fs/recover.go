@@ -164,15 +164,7 @@ func (r *Root) recoverAll() {
 
 // recoverDir checks the files below the directory n; false if one is left.
 func (r *Root) recoverDir(n *node) (ok bool) {
-	r.tree.RLock()
-	d, err := r.acquire(n)
-	var list *backing.Lister
-	if err == nil {
-		if list, err = backing.NewLister(d.fd); err != nil {
-			r.release1(d)
-		}
-	}
-	r.tree.RUnlock()
+	d, list, err := r.listDir(n)
 	if err != nil {
 		return isDamage(err) // which is fsck's to tell, and no crash's doing
 	}

@@ -7,7 +7,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"kmsfs.dev/kmsfs/fs/internal/backing"
 	"kmsfs.dev/kmsfs/fs/internal/names"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
@@ -107,15 +106,7 @@ type staleFile struct {
 // dir collects the stale files below the directory n.
 func (s *rewrapSweep) dir(n *node) {
 	r := s.r
-	r.tree.RLock()
-	d, err := r.acquire(n)
-	var list *backing.Lister
-	if err == nil {
-		if list, err = backing.NewLister(d.fd); err != nil {
-			r.release1(d)
-		}
-	}
-	r.tree.RUnlock()
+	d, list, err := r.listDir(n)
 	if err != nil {
 		return // an open will say what is wrong
 	}
@@ -126,7 +117,7 @@ func (s *rewrapSweep) dir(n *node) {
 		if err != nil || !more {
 			return
 		}
-		if e.Type == unix.S_IFLNK || names.IsReserved(e.Name) {
+		if e.Type == unix.S_IFLNK {
 			continue
 		}
 		if name, stored, ok := r.plainName(d, e.Name); ok && stored != nil {
