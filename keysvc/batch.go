@@ -4,11 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -47,15 +45,14 @@ func (s *Server) batch(w http.ResponseWriter, r *http.Request) {
 	if _, err := io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+kmsapi.BatchUpgrade+"\r\n\r\n"); err != nil {
 		return // the peer has left
 	}
-	direct, err := directConn(c)
+	direct, err := c.(*conn).leavePoller()
 	if err != nil {
 		s.log.Error("upgrade a connection", "error", err)
 		return
 	}
-	defer direct.Close()
 	// What the client sent too early is in the reader already.
 	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
-	b := &batchConn{Server: s, direct: direct, w: frame.NewWriter(direct), caller: caller, origin: originOf(r),
+	b := &batchConn{Server: s, conn: c, w: frame.NewWriter(direct), caller: caller, origin: originOf(r),
 		free: make(chan *batchWork, max(2, runtime.GOMAXPROCS(0)))}
 	err = b.loop(bufio.NewReader(io.MultiReader(bytes.NewReader(early), direct)))
 	switch {
@@ -67,37 +64,10 @@ func (s *Server) batch(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// direct is a connection read and written by blocking system calls. A request
-// then wakes the thread that waits for it; through the poller it would wait for
-// another thread and for the scheduler first.
-type direct struct {
-	*os.File
-	conn net.Conn // shuts the socket down when closed, which ends a read
-}
-
-func directConn(c net.Conn) (*direct, error) {
-	wrapped, ok := c.(*conn)
-	if !ok {
-		return nil, fmt.Errorf("connection of type %T", c)
-	}
-	unixConn, ok := wrapped.Conn.(*net.UnixConn)
-	if !ok {
-		return nil, fmt.Errorf("connection of type %T", wrapped.Conn)
-	}
-	f, err := unixConn.File()
-	if err != nil {
-		return nil, err
-	}
-	f.Fd() // makes it blocking
-	return &direct{f, c}, nil
-}
-
-func (d *direct) Close() error { return errors.Join(d.conn.Close(), d.File.Close()) }
-
 // batchConn is a connection that speaks the batch protocol.
 type batchConn struct {
 	*Server
-	direct *direct
+	conn   net.Conn
 	w      *frame.Writer
 	caller Caller
 	origin origin
@@ -152,7 +122,7 @@ func (b *batchConn) loop(r *bufio.Reader) error {
 			wg.Go(func() {
 				defer func() { b.free <- work }()
 				if err := b.chunk(work, id, from, chunk); err != nil {
-					b.direct.conn.Close() // ends the loop as well
+					b.conn.Close() // ends the loop as well
 				}
 			})
 		}

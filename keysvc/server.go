@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"kmsfs.dev/kmsfs/keysvc/internal/blocking"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
 
@@ -154,22 +155,45 @@ func (l *listener) Accept() (net.Conn, error) {
 type conn struct {
 	net.Conn
 	s      *Server
-	once   sync.Once
 	caller Caller  // of a local one
 	remote *remote // what is known of a remote one
+
+	mu     sync.Mutex // guards what follows
+	direct *os.File   // the socket, when it has left the poller
+	closed bool
+}
+
+// leavePoller returns the socket of a local connection for blocking system calls.
+// Closing the connection ends them; the file is closed with it.
+func (c *conn) leavePoller() (*os.File, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, net.ErrClosed
+	}
+	u, ok := c.Conn.(*net.UnixConn)
+	if !ok {
+		return nil, fmt.Errorf("connection of type %T", c.Conn)
+	}
+	f, err := blocking.Take(u)
+	c.direct = f
+	return f, err
 }
 
 func (c *conn) Close() error {
-	c.once.Do(func() {
-		c.s.dismiss(c)
-		if u, ok := c.Conn.(*net.UnixConn); ok {
-			// Ends the reads of a batch connection, which has a descriptor of
-			// its own. The peer may have gone: that is what is wanted.
-			_ = u.CloseRead()
-			_ = u.CloseWrite()
-		}
-	})
-	return c.Conn.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
+	c.closed = true
+	c.s.dismiss(c)
+	if c.direct == nil {
+		return c.Conn.Close()
+	}
+	// Ends the read that goes on. The peer may have gone: that is what is wanted.
+	_ = blocking.Shutdown(c.direct)
+	return c.direct.Close()
 }
 
 // maxForeign bounds the connections of one user who is neither the service's

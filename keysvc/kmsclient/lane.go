@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kmsfs.dev/kmsfs/internal/secret"
+	"kmsfs.dev/kmsfs/keysvc/internal/blocking"
 	"kmsfs.dev/kmsfs/keysvc/internal/frame"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
@@ -69,19 +70,20 @@ func (c *Client) newLane(ctx context.Context) (*lane, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close() // the file has a descriptor of its own
 	if _, err := c.upgrade(ctx, conn); err != nil {
+		conn.Close()
 		return nil, err
 	}
 	unixConn, ok := conn.(*net.UnixConn)
 	if !ok {
+		conn.Close()
 		return nil, fmt.Errorf("key service: connection of type %T", conn)
 	}
-	file, err := unixConn.File()
+	file, err := blocking.Take(unixConn)
 	if err != nil {
 		return nil, fmt.Errorf("key service: %w", err)
 	}
-	fd := int(file.Fd()) // makes it blocking
+	fd := int(file.Fd())
 	limit := unix.NsecToTimeval(laneTimeout.Nanoseconds())
 	err = errors.Join(
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit),
