@@ -67,7 +67,7 @@ func (r *Root) Mount(mountpoint string, o MountOptions) error {
 			n, code := protocol.HandleRequest(in, out)
 			return n, unix.Errno(code)
 		},
-		Quick: r.quick, Log: r.log,
+		QuickSize: quickSize, Log: r.log,
 	})
 	if err != nil {
 		return fmt.Errorf("mount at %s: %w", mountpoint, err)
@@ -88,28 +88,8 @@ func (r *Root) Wait() { r.conn.Wait() }
 // Unmount detaches the mount; it fails while something is in use there.
 func (r *Root) Unmount() error { return r.conn.Unmount() }
 
-// Opcodes of linux/fuse.h that wait for the disk or do much at a time.
-const (
-	opFsync         = 20
-	opReaddir       = 28
-	opFsyncdir      = 30
-	opFallocate     = 43
-	opReaddirplus   = 44
-	opLseek         = 46
-	opCopyFileRange = 47
-)
-
 // quickSize is what can be read or written in some ten microseconds, in bytes.
 const quickSize = 64 << 10
-
-// quick reports whether a request is answered in microseconds, as a rule.
-func (r *Root) quick(opcode uint32, size int) bool {
-	switch opcode {
-	case opFsync, opReaddir, opFsyncdir, opFallocate, opReaddirplus, opLseek, opCopyFileRange:
-		return false
-	}
-	return size <= quickSize
-}
 
 // onPanic ends the worker: a panic is our own bug, and what it left locked or
 // half done is not to be built on. The volume is as after a crash.

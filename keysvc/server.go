@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"kmsfs.dev/kmsfs/keysvc/internal/blocking"
+	"kmsfs.dev/kmsfs/internal/blocking"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
 

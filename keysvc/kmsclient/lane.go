@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kmsfs.dev/kmsfs/internal/blocking"
 	"kmsfs.dev/kmsfs/internal/secret"
-	"kmsfs.dev/kmsfs/keysvc/internal/blocking"
 	"kmsfs.dev/kmsfs/keysvc/internal/frame"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )

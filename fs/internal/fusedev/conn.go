@@ -3,11 +3,11 @@
 // What a request means is go-fuse's affair (fuse.ProtocolServer); here is only
 // how it gets from the kernel to a handler and back, which decides what a round
 // trip costs. One goroutine at a time reads the device. A request that will be
-// answered at once it answers itself, and then looks for the next for a moment
-// before it sleeps: a program that works through a tree sends its next request
-// within microseconds, and waking a thread for each would cost more than
-// answering it. Before a request that takes longer, and whenever more are
-// waiting, it passes the reading on first; and where an answer takes longer than
+// answered at once, as the last of its kind was, it answers itself, and then looks
+// for the next for a moment before it sleeps: a program that works through a tree
+// sends its next request within microseconds, and waking a thread for each would
+// cost more than answering it. Before a request that takes longer, and whenever more
+// are waiting, it passes the reading on first; and where an answer takes longer than
 // was thought, a watchdog does.
 package fusedev
 
@@ -38,11 +38,10 @@ type Options struct {
 	MaxRequest int     // most bytes of a read or write
 
 	Handle Handler
-	// Quick reports whether a request, told by its opcode (linux/fuse.h) and
-	// how many bytes it or its reply has at most, is answered in microseconds
-	// as a rule: none is read meanwhile.
-	Quick func(opcode uint32, size int) bool
-	Log   *slog.Logger
+	// QuickSize is how many bytes a request or its reply may have to be answered
+	// in microseconds: none is read meanwhile.
+	QuickSize int
+	Log       *slog.Logger
 }
 
 // Conn is a mounted device.
@@ -53,6 +52,7 @@ type Conn struct {
 	turn  sync.Mutex // held by the loop that reads
 	spin  spinner    // guarded by turn
 	watch watchdog
+	pace  pace
 
 	mu      sync.Mutex
 	waiting int // loops that wait for their turn; guarded by mu
@@ -145,18 +145,30 @@ func (c *Conn) loop() {
 			c.turn.Unlock()
 			return
 		}
-		begun := int64(0)
-		if c.o.Quick(opcode(b.in), max(n, payload(b.in[:n]))) && !c.readable() {
-			begun = c.watch.begin()
-		}
-		if begun == 0 {
+		op, start := opcode(b.in), c.watch.now()
+		reading = c.quick(b, n) && c.watch.begin(start)
+		if !reading {
 			c.passTurn()
 		}
 		if err := c.handle(b, n); err != nil {
-			c.o.Log.Error("a reply to the kernel failed", "opcode", opcode(b.in), "err", err)
+			c.o.Log.Error("a reply to the kernel failed", "opcode", op, "err", err)
 		}
-		reading = begun != 0 && c.answered(begun)
+		took := c.watch.now() - start
+		c.pace.note(op, took)
+		if reading {
+			reading = c.answered(start, took)
+		}
 	}
+}
+
+// quick reports whether the request is to be answered before the next is read.
+// Others that wait need another loop, unless nobody waits for this one's answer.
+func (c *Conn) quick(b *buffers, n int) bool {
+	op := opcode(b.in)
+	if c.pace.slow(op) || max(n, payload(b.in[:n])) > c.o.QuickSize {
+		return false
+	}
+	return op == opRelease || op == opReleaseDir || !c.readable()
 }
 
 // takeTurn waits until it is the caller's turn to read; false if there are
@@ -239,10 +251,12 @@ func (b *buffers) reply(n int) []byte {
 const (
 	opForget      = 2
 	opRead        = 15
+	opRelease     = 18
 	opGetXattr    = 22
 	opListXattr   = 23
 	opInit        = 26
 	opReadDir     = 28
+	opReleaseDir  = 29
 	opInterrupt   = 36
 	opIoctl       = 39
 	opNotifyReply = 41

@@ -56,7 +56,7 @@ func mount(t *testing.T, s *slowFS) (*fusedev.Conn, string) {
 	conn, err := fusedev.Mount(fusedev.Options{
 		Mountpoint: mnt, Source: "slow", Subtype: "kmsfs", Flags: unix.MS_NOSUID | unix.MS_NODEV,
 		MaxRequest: maxRequest, Log: slog.Default(),
-		Quick: func(uint32, int) bool { return true },
+		QuickSize: maxRequest,
 		Handle: func(in, out [][]byte) (int, unix.Errno) {
 			n, code := protocol.HandleRequest(in, out)
 			return n, unix.Errno(code)

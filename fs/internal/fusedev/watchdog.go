@@ -10,8 +10,7 @@ import (
 // or the key service.
 type watchdog struct {
 	born  time.Time
-	last  int64        // since as it was last; guarded by Conn.turn
-	since atomic.Int64 // when the request being answered was begun, in time since born; 0: none is
+	since atomic.Int64 // when the request being answered was begun, by now; 0: none is
 	count atomic.Int64 // of requests begun
 	until atomic.Int64 // no request is taken for quick before
 	awake atomic.Bool
@@ -29,20 +28,20 @@ func newWatchdog() watchdog {
 	return watchdog{born: time.Now(), wake: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
-// begin notes that the loop whose turn it is will answer a request itself, and
-// returns when that was, for answered; 0 if such answers have not been quick lately,
-// and it should pass the turn on. Holds: Conn.turn.
-func (w *watchdog) begin() int64 {
-	now := int64(time.Since(w.born))
+// now is the time, in nanoseconds since the watchdog was born.
+func (w *watchdog) now() int64 { return int64(time.Since(w.born)) }
+
+// begin notes that the loop whose turn it is will answer a request itself that it
+// has read just now. It reports false if such answers have not been quick lately:
+// the loop should pass the turn on. Holds: Conn.turn.
+func (w *watchdog) begin(now int64) bool {
 	if now < w.until.Load() {
-		return 0
+		return false
 	}
-	begun := max(now, w.last+1) // each is another
-	w.last = begun
 	w.count.Add(1)
-	w.since.Store(begun) // from here on the turn may be passed on
+	w.since.Store(now) // from here on the turn may be passed on
 	w.rouse()
-	return begun
+	return true
 }
 
 // rouse wakes the watchdog if it sleeps.
@@ -54,12 +53,12 @@ func (w *watchdog) rouse() {
 
 // answered notes that the request begun then has been answered, and reports
 // whether it still is the loop's turn.
-func (c *Conn) answered(begun int64) bool {
+func (c *Conn) answered(begun, took int64) bool {
 	w := &c.watch
 	mine := w.since.CompareAndSwap(begun, 0)
 	// It harms nobody to have been slow if nobody waits.
-	if now := int64(time.Since(w.born)); now-begun > int64(watchSlow) && (!mine || c.readable()) {
-		w.until.Store(now + int64(watchPause))
+	if took > int64(watchSlow) && (!mine || c.readable()) {
+		w.until.Store(w.now() + int64(watchPause))
 	}
 	return mine
 }
@@ -83,7 +82,7 @@ func (c *Conn) guard() {
 				continue
 			}
 			idle = 0
-			if int64(time.Since(w.born))-since > int64(watchEvery) && w.since.CompareAndSwap(since, 0) {
+			if w.now()-since > int64(watchEvery) && w.since.CompareAndSwap(since, 0) {
 				c.passTurn()
 			}
 		}

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"kmsfs.dev/kmsfs/keysvc/internal/blocking"
+	"kmsfs.dev/kmsfs/internal/blocking"
 )
 
 // pair is a connection whose one end was taken.

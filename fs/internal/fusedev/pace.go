@@ -1,0 +1,29 @@
+package fusedev
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// pace remembers of each kind of request how long the last one took: an fsync may
+// wait for the disk for 50 us or for 50 ms, and a directory have two entries or a
+// million.
+type pace struct {
+	isSlow [64]atomic.Bool // by opcode
+}
+
+// paceSlow is what takes so long that others should not wait for it, and that waking
+// a thread for them does not matter.
+const paceSlow = 300 * time.Microsecond
+
+// slow reports whether the last request of a kind was slow, or none is known.
+func (p *pace) slow(op uint32) bool {
+	return op >= uint32(len(p.isSlow)) || p.isSlow[op].Load()
+}
+
+// note keeps how many nanoseconds a request took.
+func (p *pace) note(op uint32, took int64) {
+	if slow := took > int64(paceSlow); op < uint32(len(p.isSlow)) && p.isSlow[op].Load() != slow {
+		p.isSlow[op].Store(slow)
+	}
+}
