@@ -9,6 +9,7 @@ require (
 	github.com/aws/aws-sdk-go-v2/service/sts v1.51.8 // its STS operations
 	github.com/aws/smithy-go v1.28.8 // its errors
 	github.com/dgraph-io/badger/v4 v4.9.6 // the embedded store; from 4.9.6 on deleted records stay deleted
+	github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3 // JSON token by token, strictly: encoding/json/v2 before it is in Go
 	github.com/google/uuid v1.6.0 // key and request ids
 	github.com/hanwen/go-fuse/v2 v2.12.1 // the FUSE protocol
 	github.com/rogpeppe/go-internal v1.16.0 // testscript, for tests of the commands

@@ -12,11 +12,11 @@ import (
 	"kmsfs.dev/kmsfs/keysvc/internal/strictjson"
 )
 
-// FuzzStrictJSON compares Check with a reader that knows no tokens, and Decode with
-// one that knows no structs.
+// FuzzStrictJSON compares Decode with a reader that knows no tokens, and with one
+// that knows no structs.
 func FuzzStrictJSON(f *testing.F) {
 	for _, seed := range []string{
-		``, `{}`, `null`, `{"KeyId":"k","Plaintext":"cA==","EncryptionContext":{"a":"b","A":""}}`, `{"KeyId":"k","KeyId":"l"}`,
+		``, "\v", `{}`, `null`, `{"KeyId":"k","Plaintext":"cA==","EncryptionContext":{"a":"b","A":""}}`, `{"KeyId":"k","KeyId":"l"}`,
 		`{"keyid":"k"}`, `{"KeyId":"k","KEYID":"l"}`, "{\"\u212aeyId\":1}", `{"Key\u0049d":"k"}`, `{"KeyId":null,"Tags":[{"TagKey":"a","tagkey":"b"}]}`,
 		`{"Constraints":{"EncryptionContextEquals":{"a":"1","a":"2"}}}`, nested(5), nested(6), `{"x":{}}{}`, "{\"KeyId\":\"\xff\"}", `{"a":"\ud83d\ude00\ud800"}`,
 		`{"a":"\\ud800\"\u0022"}`, `{"a":[1e400,1E-400,-0,0.1]}`, `{"Plaintext":[1]}`, `{"a" :1,"b":2 , "":{} ,"c":[ ]}`, `{"ſ":1,"s":2}`, `{"a":"\uD800\u0020"}`,
@@ -25,13 +25,19 @@ func FuzzStrictJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		before := bytes.Clone(data)
-		ok := strictjson.Check(data, limits) == nil
-		if want := plainlyStrict(data, true); ok != want {
-			t.Fatalf("Check accepts: %v, the slow reader: %v", ok, want)
+		// A map of what nobody reads: all but types and letter case.
+		ok := strictjson.Decode(data, limits, new(map[string]json.RawMessage)) == nil
+		blank := len(bytes.Trim(data, " \t\r\n")) == 0 && len(data) <= limits.MaxBytes
+		if want := blank || plainlyStrict(data, false); ok != want {
+			t.Fatalf("Decode accepts: %v, the slow reader: %v", ok, want)
 		}
 		var loose any
-		if err := json.Unmarshal(data, &loose); ok && err != nil {
-			t.Fatalf("Check accepts what encoding/json does not: %v", err)
+		if err := json.Unmarshal(data, &loose); ok && !blank && err != nil {
+			t.Fatalf("Decode accepts what encoding/json does not: %v", err)
+		}
+		// A struct whose members are all unknown: letter case matters at the top.
+		if ok := strictjson.Decode(data, limits, new(struct{})) == nil; !blank && plainlyStrict(data, true) && !ok {
+			t.Fatal("Decode refuses what has no two names that fold alike")
 		}
 		var in input
 		if strictjson.Decode(data, limits, &in) != nil {
@@ -40,7 +46,7 @@ func FuzzStrictJSON(f *testing.F) {
 		if !bytes.Equal(data, before) {
 			t.Fatal("Decode changed its input")
 		}
-		if len(bytes.TrimSpace(data)) == 0 {
+		if len(bytes.Trim(data, " \t\r\n")) == 0 {
 			return
 		}
 		if !plainlyStrict(data, false) {
@@ -90,8 +96,9 @@ func FuzzStrictJSON(f *testing.F) {
 	})
 }
 
-// plainlyStrict is what Check promises (with folding) or Decode, types aside: by a
-// parser of three functions that goes by the bytes.
+// plainlyStrict is what Decode promises, types aside, for maps, or with folding what
+// it promises for structs at every level: by a parser of three functions that goes by
+// the bytes.
 func plainlyStrict(data []byte, folding bool) bool {
 	if len(data) > limits.MaxBytes || !json.Valid(data) || !utf8.Valid(data) {
 		return false

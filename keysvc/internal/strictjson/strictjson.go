@@ -15,18 +15,15 @@
 //   - anything but one object, and anything behind it.
 //
 // Members that the target does not have are ignored, as AWS ignores them.
-//
-// [Check] is the same without a target. It does not know structs from maps, and
-// refuses names that differ only by case everywhere.
 package strictjson
 
 import (
-	"bytes"
-	"encoding/json"
+	stdjson "encoding/json"
 	"reflect"
 	"unicode/utf8"
 
-	"kmsfs.dev/kmsfs/internal/secret"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Error says what is wrong, in a sentence for the peer. It quotes nothing: the body
@@ -65,12 +62,6 @@ type Limits struct {
 // answers: KMS's nest at most 4 deep, and IAM's and KMS's bodies end far below.
 var AWS = Limits{MaxBytes: 1 << 20, MaxDepth: 16, MaxMembers: 10_000}
 
-// Check returns an [Error] for what is not one object without a second reading.
-func Check(data []byte, l Limits) error {
-	_, err := inspect(data, l, nil, true)
-	return err
-}
-
 // Decode is json.Unmarshal for one who reads strictly. No body at all is an empty
 // object, as it is for AWS. The target is a pointer to a struct or a map; the error
 // is an [Error], or json's for a target that is neither.
@@ -78,50 +69,33 @@ func Decode(data []byte, l Limits, v any) error {
 	if len(data) > l.MaxBytes {
 		return ErrTooLarge
 	}
-	if len(bytes.TrimSpace(data)) == 0 {
-		data = []byte("{}")
-	}
 	t := reflect.TypeOf(v)
 	if t == nil || t.Kind() != reflect.Pointer || reflect.ValueOf(v).IsNil() {
-		return &json.InvalidUnmarshalError{Type: t} // our own bug
+		return &stdjson.InvalidUnmarshalError{Type: t} // our own bug
 	}
-	ignored, err := inspect(data, l, t, false)
-	if err != nil {
+	if isBlank(data) {
+		data = []byte("{}")
+	}
+	if !utf8.Valid(data) {
+		return ErrUnicode
+	}
+	if err := inspect(data, l, t); err != nil {
 		return err
 	}
-	if len(ignored) > 0 {
-		data = bytes.Clone(data)
-		defer secret.Wipe(data)
-		for _, name := range ignored {
-			// No field is called that. Same length: what is left is still JSON.
-			for i := name.from; i < name.to; i++ {
-				data[i] = ' '
-			}
-		}
-	}
-	if err := json.Unmarshal(data, v); err != nil {
+	// Names are matched exactly, which is this library's default. That none is
+	// there twice has been seen.
+	if err := json.Unmarshal(data, v, jsontext.AllowDuplicateNames(true)); err != nil {
 		return ErrType // err may quote the member
 	}
 	return nil
 }
 
-// span is a part of the document.
-type span struct{ from, to int }
-
-// inspect walks the document once. It returns the names that encoding/json would
-// take for a field of another letter case. With everywhere, names that differ only by
-// case are refused in every object; without, in those that become structs.
-func inspect(data []byte, l Limits, t reflect.Type, everywhere bool) ([]span, error) {
-	if len(data) > l.MaxBytes {
-		return nil, ErrTooLarge
+// isBlank says whether data has nothing but JSON's white space.
+func isBlank(data []byte) bool {
+	for _, b := range data {
+		if b != ' ' && b != '\t' && b != '\r' && b != '\n' {
+			return false
+		}
 	}
-	if !utf8.Valid(data) {
-		return nil, ErrUnicode
-	}
-	w := &walker{d: json.NewDecoder(bytes.NewReader(data)), data: data, limits: l, everywhere: everywhere}
-	w.d.UseNumber()
-	if err := w.document(t); err != nil {
-		return nil, err
-	}
-	return w.ignored, nil
+	return true
 }

@@ -8,16 +8,18 @@ import (
 	"unicode"
 )
 
-// fields are the members of a struct, as encoding/json sees them.
-type fields struct {
-	types  map[string]reflect.Type // by name
-	folded map[string]bool         // what the names fold to
+// fields are the members of a struct.
+type fields struct{ byName map[string]field }
+
+type field struct {
+	typ    reflect.Type
+	folded string // the name
 }
 
 var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
 
-// plain follows pointers to a type that encoding/json fills by itself, or returns
-// nil: one that has a method for it is its own affair.
+// plain follows pointers to a type that json fills by itself, or returns nil: one
+// that has a method for it is its own affair.
 func plain(t reflect.Type) reflect.Type {
 	for t != nil {
 		if reflect.PointerTo(t).Implements(unmarshaler) {
@@ -33,14 +35,26 @@ func plain(t reflect.Type) reflect.Type {
 
 // fieldsOf returns the fields of the struct that t is or points to, or nil.
 func fieldsOf(t reflect.Type) *fields {
-	t = plain(t)
-	if t == nil || t.Kind() != reflect.Struct {
+	if t == nil {
 		return nil
 	}
 	if known, ok := fieldCache.Load(t); ok {
 		return known.(*fields)
 	}
-	fs := &fields{types: map[string]reflect.Type{}, folded: map[string]bool{}}
+	fs := newFields(t)
+	fieldCache.Store(t, fs)
+	return fs
+}
+
+// fieldCache remembers what a type's fields are, which never changes.
+var fieldCache sync.Map // reflect.Type to *fields
+
+func newFields(t reflect.Type) *fields {
+	t = plain(t)
+	if t == nil || t.Kind() != reflect.Struct {
+		return nil
+	}
+	fs := &fields{map[string]field{}}
 	for _, f := range reflect.VisibleFields(t) {
 		tag := f.Tag.Get("json")
 		name, _, _ := strings.Cut(tag, ",")
@@ -53,37 +67,20 @@ func fieldsOf(t reflect.Type) *fields {
 		default:
 			name = f.Name
 		}
-		fs.types[name] = f.Type
-		fs.folded[fold(name)] = true
+		fs.byName[name] = field{f.Type, fold(name)}
 	}
-	fieldCache.Store(t, fs)
 	return fs
 }
 
-// fieldCache remembers what a type's fields are, which never changes.
-var fieldCache sync.Map // reflect.Type to *fields
-
-// confuses says whether encoding/json would take name, which folds to folded, for a
-// field that is spelled otherwise.
-func (fs *fields) confuses(name, folded string) bool {
-	if fs == nil || !fs.folded[folded] {
-		return false
-	}
-	_, exact := fs.types[name]
-	return !exact
-}
-
-// typeOf is the type of the member called name of an object for t, or nil.
-func (fs *fields) typeOf(name string, t reflect.Type) reflect.Type {
-	if fs != nil {
-		return fs.types[name]
-	}
+// valueOf is the type of the values of an object that becomes a map, or nil.
+func valueOf(t reflect.Type) reflect.Type {
 	if t = plain(t); t != nil && t.Kind() == reflect.Map {
 		return t.Elem()
 	}
 	return nil
 }
 
+// elementOf is the type of the elements of an array for t, or nil.
 func elementOf(t reflect.Type) reflect.Type {
 	if t = plain(t); t != nil && (t.Kind() == reflect.Slice || t.Kind() == reflect.Array) {
 		return t.Elem()
@@ -91,14 +88,9 @@ func elementOf(t reflect.Type) reflect.Type {
 	return nil
 }
 
-func isBytes(t reflect.Type) bool {
-	t = plain(t)
-	return t != nil && t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8
-}
-
-// fold maps names that encoding/json takes for one another to one string: each
-// letter to the least that equals it under Unicode's simple folding, so that "k" and
-// the Kelvin sign are one, and "s" and the long s.
+// fold maps names that readers may take for one another to one string: each letter
+// to the least that equals it under Unicode's simple folding, so that "k" and the
+// Kelvin sign are one, and "s" and the long s.
 func fold(s string) string {
 	if strings.IndexFunc(s, func(r rune) bool { return r > unicode.MaxASCII }) < 0 {
 		return strings.ToUpper(s) // the same, sooner

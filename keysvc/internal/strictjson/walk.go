@@ -2,168 +2,189 @@ package strictjson
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"io"
 	"reflect"
 	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // walker is one pass over a document's tokens, beside the type that it is for.
 type walker struct {
-	d          *json.Decoder
-	data       []byte
-	limits     Limits
-	everywhere bool
-	members    int
-	ignored    []span
+	d       jsontext.Decoder
+	in      bytes.Buffer
+	limits  Limits
+	members int
+}
+
+// walkers are used again, for the memory of their decoders.
+var walkers = sync.Pool{New: func() any { return new(walker) }}
+
+// inspect walks data, a document for t, once. The decoder reads data where it is and
+// keeps no copy.
+func inspect(data []byte, l Limits, t reflect.Type) error {
+	w := walkers.Get().(*walker)
+	w.in, w.limits, w.members = *bytes.NewBuffer(data), l, 0
+	w.d.Reset(&w.in)
+	err := w.document(t)
+	w.in = bytes.Buffer{}
+	w.d.Reset(&w.in) // lets go of data
+	walkers.Put(w)
+	return err
 }
 
 func (w *walker) document(t reflect.Type) error {
-	first, _, err := w.token()
-	if err != nil {
-		return err
-	}
-	if first != json.Delim('{') {
+	switch w.d.PeekKind() {
+	case jsontext.KindBeginObject:
+	case jsontext.KindInvalid:
+		_, err := w.d.ReadToken()
+		return fault(err)
+	default:
 		return ErrNotObject
 	}
-	if err := w.rest(first, 1, t); err != nil {
+	if err := w.container(1, t); err != nil {
 		return err
 	}
-	if _, err := w.d.Token(); !errors.Is(err, io.EOF) {
+	if _, err := w.d.ReadToken(); err != io.EOF {
 		return ErrTrailing
 	}
 	return nil
 }
 
-// token returns the next token, and where its text is if it is a string.
-func (w *walker) token() (json.Token, span, error) {
-	from := int(w.d.InputOffset())
-	t, err := w.d.Token()
-	if err != nil {
-		return nil, span{}, ErrSyntax
+// fault is the decoder's error as one of ours.
+func fault(err error) error {
+	switch {
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return ErrTwice
+	case strings.Contains(err.Error(), "surrogate"): // the library has no value for it
+		return ErrUnicode
 	}
-	switch t := t.(type) {
-	case string:
-		to := int(w.d.InputOffset())
-		// Before a string there may be spaces, a comma or a colon.
-		text := span{from + bytes.IndexByte(w.data[from:to], '"') + 1, to - 1}
-		if hasLoneSurrogate(w.data[text.from:text.to]) {
-			return nil, span{}, ErrUnicode
-		}
-		return t, text, nil
-	case json.Number:
-		if _, err := strconv.ParseFloat(t.String(), 64); err != nil {
-			return nil, span{}, ErrNumber
-		}
-	}
-	return t, span{}, nil
+	return ErrSyntax
 }
 
-// value walks a value for t, which is nil if nobody reads it.
+// value walks a value for t, which is nil if nobody reads it. It is inside depth
+// others.
 func (w *walker) value(depth int, t reflect.Type) error {
 	if w.members++; w.members > w.limits.MaxMembers {
 		return ErrTooMany
 	}
-	first, _, err := w.token()
+	kind := w.d.PeekKind()
+	switch kind {
+	case jsontext.KindBeginObject, jsontext.KindBeginArray:
+		return w.container(depth+1, t)
+	}
+	v, err := w.d.ReadValue()
 	if err != nil {
-		return err
+		return fault(err)
 	}
-	if first == json.Delim('[') && isBytes(t) {
-		return ErrType // encoding/json would take a list of numbers for a blob
+	if kind == jsontext.KindNumber {
+		if _, err := strconv.ParseFloat(string(v), 64); err != nil {
+			return ErrNumber
+		}
 	}
-	return w.rest(first, depth+1, t)
+	return nil
 }
 
-// rest walks the rest of a value that first begins. An object or array is at depth.
-func (w *walker) rest(first json.Token, depth int, t reflect.Type) error {
-	open, ok := first.(json.Delim)
-	if !ok {
-		return nil
-	}
+// container walks an object or array that is the depth-th inside one another.
+func (w *walker) container(depth int, t reflect.Type) error {
 	if depth > w.limits.MaxDepth {
 		return ErrTooDeep
 	}
-	if open == '{' {
-		if err := w.object(depth, t); err != nil {
-			return err
-		}
+	open, err := w.d.ReadToken()
+	if err != nil {
+		return fault(err)
+	}
+	if open.Kind() == jsontext.KindBeginObject {
+		err = w.object(depth, t)
 	} else {
 		element := elementOf(t)
-		for w.d.More() {
-			if err := w.value(depth, element); err != nil {
-				return err
-			}
+		for err == nil && w.more() {
+			err = w.value(depth, element)
 		}
 	}
-	if _, err := w.d.Token(); err != nil { // the end
-		return ErrSyntax
+	if err != nil {
+		return err
+	}
+	if _, err := w.d.ReadToken(); err != nil { // the end
+		return fault(err)
 	}
 	return nil
+}
+
+// more reports whether the object or array goes on, or breaks off.
+func (w *walker) more() bool {
+	kind := w.d.PeekKind()
+	return kind != jsontext.KindEndObject && kind != jsontext.KindEndArray && kind != jsontext.KindInvalid
 }
 
 func (w *walker) object(depth int, t reflect.Type) error {
+	var seen names
 	fs := fieldsOf(t)
-	seen := map[string]string{} // names, by what they are compared as
-	for w.d.More() {
-		token, text, err := w.token()
+	for w.more() {
+		raw, err := w.d.ReadValue()
 		if err != nil {
-			return err
+			return fault(err)
 		}
-		name, ok := token.(string)
-		if !ok {
-			return ErrSyntax
+		member := t
+		if fs != nil {
+			f, known := fs.byName[string(text(raw))]
+			if err := seen.add(fs, f, known, raw); err != nil {
+				return err
+			}
+			member = f.typ
+		} else {
+			member = valueOf(t)
 		}
-		as := name
-		if w.everywhere || fs != nil {
-			as = fold(name)
-		}
-		if other, twice := seen[as]; twice && other == name {
-			return ErrTwice
-		} else if twice {
-			return ErrCaseVariant
-		}
-		seen[as] = name
-		if fs.confuses(name, as) {
-			w.ignored = append(w.ignored, text)
-		}
-		if err := w.value(depth, fs.typeOf(name, t)); err != nil {
+		if err := w.value(depth, member); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// hasLoneSurrogate says whether the text of a valid JSON string escapes one half
-// of a surrogate pair without the other, which encoding/json reads as U+FFFD.
-func hasLoneSurrogate(text []byte) bool {
-	for {
-		i := bytes.IndexByte(text, '\\')
-		if i < 0 {
-			return false
-		}
-		text = text[i:]
-		unit, ok := codeUnit(text)
-		switch {
-		case !ok:
-			text = text[2:] // \n, \\ and so on
-		case unit < 0xD800 || unit > 0xDFFF:
-			text = text[6:]
-		default:
-			low, _ := codeUnit(text[6:])
-			if unit > 0xDBFF || low < 0xDC00 || low > 0xDFFF {
-				return true
-			}
-			text = text[12:]
-		}
+// text is what a string says.
+func text(raw jsontext.Value) []byte {
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return raw[1 : len(raw)-1]
 	}
+	unquoted, err := jsontext.AppendUnquote(nil, raw)
+	if err != nil {
+		return nil // not of what the decoder has read
+	}
+	return unquoted
 }
 
-// codeUnit reads \uXXXX at the start of text.
-func codeUnit(text []byte) (uint64, bool) {
-	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
-		return 0, false
+// names are those of an object for a struct. Those of the struct's members differ by
+// more than case, so that in most objects there is nothing to compare.
+type names struct {
+	exact  []string        // of members that were there, folded
+	others map[string]bool // names that are none of the struct's, folded
+}
+
+// add notes a name and compares it with those before it.
+func (n *names) add(fs *fields, f field, known bool, raw jsontext.Value) error {
+	as := f.folded
+	if !known {
+		as = fold(string(text(raw)))
 	}
-	u, err := strconv.ParseUint(string(text[2:6]), 16, 16)
-	return u, err == nil
+	if n.others[as] {
+		return ErrCaseVariant
+	}
+	if known {
+		n.exact = append(n.exact, as)
+		return nil
+	}
+	for _, e := range n.exact {
+		if e == as {
+			return ErrCaseVariant
+		}
+	}
+	if n.others == nil {
+		n.others = map[string]bool{}
+	}
+	n.others[as] = true
+	return nil
 }
