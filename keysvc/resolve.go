@@ -88,21 +88,23 @@ func parseKeyID(caller Caller, keyID string) (keyName, error) {
 	if !strings.HasPrefix(keyID, "arn:") {
 		return keyName{caller.Account, keyID}, nil
 	}
-	p := strings.SplitN(keyID, ":", 6)
-	if len(p) != 6 || p[1] != "aws" || p[2] != "kms" {
+	rest, isKMS := strings.CutPrefix(keyID, "arn:aws:kms:")
+	region, rest, ok1 := strings.Cut(rest, ":")
+	account, resource, ok2 := strings.Cut(rest, ":")
+	if !isKMS || !ok1 || !ok2 {
 		return keyName{}, errorf(kmsapi.CodeInvalidArn, "Invalid arn %s", keyID)
 	}
-	name, isKey := strings.CutPrefix(p[5], "key/")
+	name, isKey := strings.CutPrefix(resource, "key/")
 	if isKey == strings.HasPrefix(name, aliasPrefix) {
 		return keyName{}, errorf(kmsapi.CodeInvalidArn, "Invalid arn %s", keyID)
 	}
-	if p[3] != Region {
-		return keyName{}, errorf(kmsapi.CodeNotFound, "Invalid arn %s", p[3])
+	if region != Region {
+		return keyName{}, errorf(kmsapi.CodeNotFound, "Invalid arn %s", region)
 	}
-	if !isAccount(p[4]) {
+	if !isAccount(account) {
 		return keyName{}, errorf(kmsapi.CodeNotFound, "Key '%s' does not exist", keyID)
 	}
-	return keyName{p[4], name}, nil
+	return keyName{account, name}, nil
 }
 
 // isAccount tells what is the number of an account.

@@ -104,6 +104,7 @@ func serve(c *cli.Context) error {
 	if err := secret.HardenProcess(); err != nil {
 		return err
 	}
+	defer holdBallast(keysvcBallast)()
 	level := slog.LevelInfo
 	if c.Bool("auto") && !c.Bool("verbose") {
 		level = slog.LevelWarn

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -148,12 +147,7 @@ func serveMount(c *cli.Context, cipherDir, mountpoint string, ready func()) erro
 	}
 	unix.Umask(0) // modes are as the callers ask
 	raiseFileLimit()
-	// The garbage collector runs whenever the heap has doubled, which a live
-	// heap of a few megabytes does many times a second under load. This
-	// ballast, never touched and so never resident, makes it wait for as much
-	// garbage instead; a heap that has really grown is collected as ever.
-	ballast := make([]byte, 8<<20)
-	defer runtime.KeepAlive(ballast)
+	defer holdBallast(mountBallast)()
 	client, err := connect(c)
 	if err != nil {
 		return err

@@ -154,7 +154,7 @@ func withKeys(material, salt []byte, use func(cipher.AEAD, []byte) error) error 
 		return fmt.Errorf("blob: %w", err)
 	}
 	defer secret.WipeObject(aead)
-	return use(aead, okm.Bytes()[32:])
+	return use(aead, okm.Bytes()[32:okmLen])
 }
 
 // associatedData appends the injective encoding of context to header.
@@ -164,7 +164,10 @@ func associatedData(header []byte, context map[string]string) []byte {
 		n += 8 + len(k) + len(v)
 	}
 	ad := append(make([]byte, 0, n), header...)
-	for _, k := range slices.Sorted(maps.Keys(context)) {
+	var room [8]string // for as many as most contexts have
+	names := slices.AppendSeq(room[:0], maps.Keys(context))
+	slices.Sort(names)
+	for _, k := range names {
 		ad = binary.LittleEndian.AppendUint32(ad, uint32(len(k)))
 		ad = append(ad, k...)
 		v := context[k]

@@ -18,22 +18,19 @@ import (
 // stack when the sum is taken. Here every message is padded to whole blocks in
 // locked memory, so that the hash buffers none of it, and the sum is read from
 // the hash's marshaled state.
+//
+// The result begins with the 64 bytes. What is behind them is the work buffer.
 func derive(material, salt []byte) (*secret.Buffer, error) {
 	if len(material) != MaterialLen || len(salt) != saltLen {
 		return nil, fmt.Errorf("blob: material of %d bytes and salt of %d: both are 32", len(material), len(salt))
 	}
-	work, err := secret.New(workLen)
+	buf, err := secret.New(workLen)
 	if err != nil {
 		return nil, err
 	}
-	defer work.Free()
-	okm, err := secret.New(2 * sha256.Size)
-	if err != nil {
-		return nil, err
-	}
-	m := mac{h: sha256.New(), work: work.Bytes()}
+	m := mac{h: sha256.New(), work: buf.Bytes()}
 	defer secret.WipeObject(m.h)
-	out := okm.Bytes()
+	out := m.work[okmAt:][:okmLen]
 
 	// Extract: the salt keys the MAC, the material is its message.
 	prk := m.work[prkAt:][:sha256.Size]
@@ -48,13 +45,15 @@ func derive(material, salt []byte) (*secret.Buffer, error) {
 	n += copy(msg[n:], info)
 	msg[n] = 2
 	m.sum(out[sha256.Size:], prk, msg[:n+1])
-	return okm, nil
+	return buf, nil
 }
 
 // The parts of the locked work buffer. Two blocks hold the longest padded
 // message: 32 + len(info) + 1 bytes, one bit and a length.
 const (
-	keyAt   = 0
+	okmAt   = 0
+	okmLen  = 2 * sha256.Size
+	keyAt   = okmAt + okmLen
 	padAt   = keyAt + sha256.BlockSize
 	stateAt = padAt + 2*sha256.BlockSize
 	prkAt   = stateAt + stateLen

@@ -14,7 +14,10 @@ func appendBytes[T string | []byte](dst []byte, s T) []byte {
 // appendContext writes the pairs in the order of their keys.
 func appendContext(dst []byte, ctx map[string]string) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(ctx)))
-	for _, k := range slices.Sorted(maps.Keys(ctx)) {
+	var room [8]string // for as many as most contexts have
+	names := slices.AppendSeq(room[:0], maps.Keys(ctx))
+	slices.Sort(names)
+	for _, k := range names {
 		dst = appendBytes(dst, k)
 		dst = appendBytes(dst, ctx[k])
 	}

@@ -82,9 +82,6 @@ func (e *evaluation) evaluate(d *Document) verdict {
 	v := verdict{document: d}
 	for _, c := range d.covering(&e.request.Principal, e.action, e.policies.Boundary != nil) {
 		s := &d.statements[c.statement]
-		if !s.applies(e.request) {
-			continue
-		}
 		found := &v.self
 		switch c.reach {
 		case byAccount:
@@ -92,13 +89,14 @@ func (e *evaluation) evaluate(d *Document) verdict {
 		case byRole:
 			found = &v.byRole
 		}
+		if s.Effect == Allow && *found != nil || !s.applies(e.request) {
+			continue // one that allows is enough
+		}
 		if s.Effect == Deny {
 			v.deny = s
 			return v
 		}
-		if *found == nil {
-			*found = s
-		}
+		*found = s
 	}
 	return v
 }
