@@ -20,8 +20,15 @@ import (
 // rewrapBatch is how many keys go to the key service at a time.
 const rewrapBatch = 128
 
-// rewrapDelay lets renames that come in series pass before the sweep starts.
-const rewrapDelay = 2 * time.Second
+const (
+	// rewrapDelay lets renames that come in series pass before the sweep starts,
+	// and opens before it goes on: a program that reads what was renamed re-wraps
+	// the keys itself, and would share the processors with it.
+	rewrapDelay = 2 * time.Second
+	// rewrapPatience bounds each wait for opens: a server that never pauses must
+	// not keep the rest under old paths.
+	rewrapPatience = 30 * time.Second
+)
 
 // sweepLater has the keys below the directory n re-wrapped in the background.
 // Holds: tree, shared suffices.
@@ -55,12 +62,7 @@ func (r *Root) sweeping() bool {
 
 func (r *Root) rewrapLoop() {
 	defer r.stopped.Done()
-	wait := time.NewTimer(rewrapDelay)
-	defer wait.Stop()
-	select {
-	case <-r.stop:
-	case <-wait.C:
-	}
+	r.pause(rewrapDelay)
 	for {
 		r.rewrap.mu.Lock()
 		if len(r.rewrap.dirs) == 0 {
@@ -72,12 +74,23 @@ func (r *Root) rewrapLoop() {
 		r.rewrap.dirs = r.rewrap.dirs[1:]
 		r.rewrap.mu.Unlock()
 		s := &rewrapSweep{r: r, began: time.Now()}
+		s.rest()
 		s.dir(n)
 		s.flush()
 		r.tree.Lock()
 		n.refs.Add(-1)
 		r.reapLocked(n)
 		r.tree.Unlock()
+	}
+}
+
+// pause waits, or until the mount ends.
+func (r *Root) pause(d time.Duration) {
+	wait := time.NewTimer(d)
+	defer wait.Stop()
+	select {
+	case <-r.stop:
+	case <-wait.C:
 	}
 }
 
@@ -94,7 +107,8 @@ func (r *Root) stopping() bool {
 type rewrapSweep struct {
 	r     *Root
 	stale []*staleFile
-	began time.Time // with the batch
+	seen  int       // entries since the last rest
+	began time.Time // what it has done since
 }
 
 type staleFile struct {
@@ -122,8 +136,24 @@ func (s *rewrapSweep) dir(n *node) {
 		}
 		if name, stored, ok := r.plainName(d, e.Name); ok && stored != nil {
 			s.entry(n, name, stored)
+			if s.seen++; s.seen >= rewrapBatch {
+				s.rest()
+			}
 		}
 	}
+}
+
+// rest lets foreground work go first: four times as long as the last batch took,
+// and as long as opens re-wrap keys.
+func (s *rewrapSweep) rest() {
+	r := s.r
+	pause := 4 * time.Since(s.began)
+	for rested := time.Duration(0); pause > 0 && rested < rewrapPatience && !r.stopping(); {
+		r.pause(pause)
+		rested += pause
+		pause = time.Until(time.Unix(0, r.rewrap.opened.Load()).Add(rewrapDelay))
+	}
+	s.seen, s.began = 0, time.Now()
 }
 
 func (s *rewrapSweep) entry(parent *node, name string, stored *names.Stored) {
@@ -193,12 +223,6 @@ func (s *rewrapSweep) flush() {
 			s.store(f, results[i].CiphertextBlob)
 		}
 	}
-	// Foreground work goes first: rest four times as long as the batch took.
-	select {
-	case <-r.stop:
-	case <-time.After(4 * time.Since(s.began)):
-	}
-	s.began = time.Now()
 }
 
 // store records a re-wrapped key, unless the file has been moved or re-wrapped

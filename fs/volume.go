@@ -116,6 +116,7 @@ type Root struct {
 		mu      sync.Mutex
 		dirs    []*node
 		running bool
+		opened  atomic.Int64 // when an open last re-wrapped a key and left it to the sweep, in nanoseconds since 1970
 	}
 
 	recovered atomic.Bool // the files of a crashed session have been checked
