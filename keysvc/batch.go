@@ -160,14 +160,18 @@ func newBatchWork() (*batchWork, error) {
 func (b *batchConn) chunk(work *batchWork, id uint64, from int, items []kmsapi.BatchItem) error {
 	defer work.results.Drop()
 	work.begin(len(items))
-	var made []byte // by the item before, for a Decrypt that takes it
+	var made remade // by the item before, for a Decrypt that takes it
+	defer func() { made.drop() }()
 	for i := range items {
 		it := &items[i]
+		before := made
+		made = remade{}
 		if it.Op == kmsapi.OpDecrypt && len(it.CiphertextBlob) == 0 {
-			it.CiphertextBlob = made
+			it.CiphertextBlob = before.blob
 		}
-		made = nil
-		if err := b.item(work, id, from+i, &work.calls[i], it, &made); err != nil {
+		err := b.item(work, id, from+i, &work.calls[i], it, &before, &made)
+		before.drop()
+		if err != nil {
 			return err
 		}
 	}
@@ -197,8 +201,9 @@ func (work *batchWork) begin(n int) {
 }
 
 // item performs one item as its action would be performed alone. The data
-// key is in locked memory from here to the socket; made gets a re-wrapped blob.
-func (b *batchConn) item(work *batchWork, id uint64, index int, c *call, it *kmsapi.BatchItem, made *[]byte) error {
+// key is in locked memory from here to the socket. A ReEncrypt fills in made; before is
+// what the item before has made.
+func (b *batchConn) item(work *batchWork, id uint64, index int, c *call, it *kmsapi.BatchItem, before, made *remade) error {
 	c.begin(it.Op, b.origin)
 	caller := b.caller
 	caller.call = c
@@ -206,13 +211,12 @@ func (b *batchConn) item(work *batchWork, id uint64, index int, c *call, it *kms
 	c.takesItem(it)
 	var added error
 	add := func(r *frame.Result) error {
-		if it.Op == kmsapi.OpReEncrypt {
-			*made = r.CiphertextBlob
-		}
 		added = work.results.Add(id, index, r)
 		return nil
 	}
-	if err := b.svc.itemFor(caller, it, add); err != nil {
+	if err := b.svc.itemFor(caller, it, before, made, add); err != nil {
+		made.drop() // nobody gets what was refused
+		*made = remade{}
 		e := apiError(b.log, it.Op, err)
 		c.ends(e)
 		return work.results.Add(id, index, &frame.Result{Err: e})
@@ -221,7 +225,7 @@ func (b *batchConn) item(work *batchWork, id uint64, index int, c *call, it *kms
 }
 
 // itemFor is batchItem for whom the item is to be decided.
-func (s *Service) itemFor(caller Caller, it *kmsapi.BatchItem, write func(*frame.Result) error) error {
+func (s *Service) itemFor(caller Caller, it *kmsapi.BatchItem, before, made *remade, write func(*frame.Result) error) error {
 	if it.ActAs != nil {
 		other, err := s.actAs(caller, *it.ActAs)
 		if err != nil {
@@ -230,12 +234,12 @@ func (s *Service) itemFor(caller Caller, it *kmsapi.BatchItem, write func(*frame
 		caller = other
 		caller.call.madeBy(caller)
 	}
-	return s.batchItem(caller, it, write)
+	return s.batchItem(caller, it, before, made, write)
 }
 
 // batchItem performs it and calls write with the result, whose plaintext is
 // valid during the call only.
-func (s *Service) batchItem(caller Caller, it *kmsapi.BatchItem, write func(*frame.Result) error) error {
+func (s *Service) batchItem(caller Caller, it *kmsapi.BatchItem, before, made *remade, write func(*frame.Result) error) error {
 	if err := checkItem(it); err != nil {
 		return err
 	}
@@ -250,14 +254,15 @@ func (s *Service) batchItem(caller Caller, it *kmsapi.BatchItem, write func(*fra
 			return write(&r)
 		})
 	case kmsapi.OpDecrypt:
-		o := opening{caller: caller, action: it.Op, keyID: it.KeyID, blob: it.CiphertextBlob, context: it.EncryptionContext}
+		o := opening{caller: caller, action: it.Op, keyID: it.KeyID, blob: it.CiphertextBlob, context: it.EncryptionContext, made: before}
 		return s.open(o, func(p opened) error {
 			return write(&frame.Result{KeyID: p.key.arn, Plaintext: p.plaintext.Bytes()})
 		})
 	}
 	o := opening{caller: caller, action: reEncryptFrom, keyID: it.SourceKeyID, blob: it.CiphertextBlob, context: it.EncryptionContext}
 	var out kmsapi.ReEncryptOutput
-	if err := s.reEncrypt(o, sealing{keyID: it.KeyID, context: it.DestinationEncryptionContext}, &out); err != nil {
+	to := sealing{keyID: it.KeyID, context: it.DestinationEncryptionContext, made: made}
+	if err := s.reEncrypt(o, to, &out); err != nil {
 		return err
 	}
 	return write(&frame.Result{KeyID: out.KeyID, CiphertextBlob: out.CiphertextBlob})

@@ -338,6 +338,46 @@ func BenchmarkBatchUnwrap(b *testing.B) {
 	}
 }
 
+// TestWhatWasRewrappedIsOpenedByTheRules: the service still has the data key in hand
+// when the Decrypt comes, and gives it to nobody who may not decrypt.
+func TestWhatWasRewrappedIsOpenedByTheRules(t *testing.T) {
+	srv := keysvctest.NewServer(t)
+	c := srv.Client()
+	key, other := clientKey(t, c), clientKey(t, c)
+	from, to := pathContext(1), pathContext(2)
+	made := batch(t, c, kmsapi.BatchItem{Op: kmsapi.OpGenerateDataKey, KeyID: key, EncryptionContext: from, NumberOfBytes: 32})[0]
+	rewrap := kmsapi.BatchItem{Op: kmsapi.OpReEncrypt, KeyID: key, SourceKeyID: key, CiphertextBlob: made.CiphertextBlob, EncryptionContext: from, DestinationEncryptionContext: to}
+	open := kmsapi.BatchItem{Op: kmsapi.OpDecrypt, KeyID: key, EncryptionContext: to}
+	refused := func(what, code string, rewrap, open kmsapi.BatchItem) {
+		t.Helper()
+		out := batch(t, c, rewrap, open)
+		if out[0].Err != nil || out[1].Err == nil || out[1].Err.Code != code || out[1].Plaintext != nil {
+			t.Errorf("%s: re-wrapped %v, opened %v", what, out[0].Err, out[1].Err)
+		}
+	}
+	wrong := open
+	wrong.KeyID = other
+	refused("as a key that it is not under", kmsapi.CodeIncorrectKey, rewrap, wrong)
+	wrong = open
+	wrong.EncryptionContext = map[string]string{"kmsfs:path": to["kmsfs:path"]}
+	refused("under a part of the context", kmsapi.CodeInvalidCiphertext, rewrap, wrong)
+	wrong.EncryptionContext = map[string]string{"kmsfs:path": to["kmsfs:path"], "kmsfs:volume": to["kmsfs:volume"], "more": ""}
+	refused("under more than the context", kmsapi.CodeInvalidCiphertext, rewrap, wrong)
+
+	elsewhere := rewrap
+	elsewhere.KeyID = other
+	if out := batch(t, c, elsewhere, kmsapi.BatchItem{Op: kmsapi.OpDecrypt, EncryptionContext: to}); out[0].Err != nil || out[1].Err != nil ||
+		out[1].KeyID != other || !bytes.Equal(out[1].Plaintext, made.Plaintext) {
+		t.Errorf("moved to another key: %v, %+v", out[0].Err, out[1])
+	}
+	policy := statements(toAccount, `{"Effect": "Deny", "Principal": "*", "Action": "kms:Decrypt", "Resource": "*",
+		"Condition": {"StringEquals": {"kms:EncryptionContext:kmsfs:path": "/dir/file2"}}}`)
+	if err := c.PutKeyPolicy(t.Context(), key, policy, false); err != nil {
+		t.Fatal(err)
+	}
+	refused("by who may re-wrap only", kmsapi.CodeAccessDenied, rewrap, open)
+}
+
 // TestBatchItemsAreAuthorizedAlone: a statement about one path refuses one item.
 func TestBatchItemsAreAuthorizedAlone(t *testing.T) {
 	c := keysvctest.NewServer(t).Client()

@@ -17,7 +17,8 @@ type opening struct {
 	blob       []byte
 	context    map[string]string
 	algorithm  *string
-	ignoreBlob bool // a dry run without ciphertext
+	ignoreBlob bool    // a dry run without ciphertext
+	made       *remade // may be what the blob opens to
 }
 
 // opened is an unwrapped blob, valid until the function it is given to returns.
@@ -49,6 +50,10 @@ func (s *Service) openAs(a access, o opening, use func(opened) error) error {
 		}
 		if err := s.blobIsUnder(o.blob, k); err != nil {
 			return err
+		}
+		if o.made.opens(o.blob, k, o.context) {
+			m.call.usesMaterial(m.action, o.made.material.id)
+			return use(opened{key: k, material: o.made.material, plaintext: o.made.plaintext})
 		}
 		plaintext, mat, err := m.open(o.blob, o.context)
 		if err != nil {
@@ -119,6 +124,7 @@ type sealing struct {
 	context   map[string]string
 	algorithm *string
 	dryRun    bool
+	made      *remade // filled in if not nil
 }
 
 // reEncrypt fills in out with the blob of o wrapped anew.
@@ -145,6 +151,11 @@ func (s *Service) reEncrypt(o opening, to sealing, out *kmsapi.ReEncryptOutput) 
 			sealed, err := m.seal(p.plaintext.Bytes(), to.context)
 			if err != nil {
 				return err
+			}
+			if to.made != nil {
+				if err := to.made.keep(sealed, dst.key, m.current(), to.context, p.plaintext.Bytes()); err != nil {
+					return err
+				}
 			}
 			out.CiphertextBlob = sealed
 			out.KeyID, out.DestinationKeyMaterialID = dst.key.arn, m.current().id
