@@ -22,6 +22,8 @@ type access struct {
 	// entity is the ARN of the user, the role or the managed policy when the resource
 	// is IAM's.
 	entity string
+	// newKey is the ARN of a key that is about to be made, and has no policy yet.
+	newKey string
 	// requestAlias is the name of the alias by which the request names the key,
 	// or "".
 	requestAlias string
@@ -61,6 +63,8 @@ func (a *access) resource() string {
 		return a.entity
 	case a.key != nil:
 		return a.key.arn
+	case a.newKey != "":
+		return a.newKey
 	}
 	return "*"
 }

@@ -94,6 +94,13 @@ func (s *stage) hire(account, name string, policies ...string) {
 	s.clients[name] = s.client(caller)
 }
 
+// attach makes one of this account's users again, with a policy of statements in
+// which KEY is the key's ARN.
+func (s *stage) attach(name string, list ...string) {
+	s.Helper()
+	s.hire(home, name, strings.ReplaceAll(identityPolicy(list...), "KEY", s.key))
+}
+
 func (s *stage) client(caller keysvc.Caller) *kms.Client {
 	return kms.New(kms.Options{
 		Region:           "us-east-1",
@@ -173,6 +180,20 @@ func (s *stage) do(x sentence) error {
 		_, err = c.GetKeyPolicy(ctx, &kms.GetKeyPolicyInput{KeyId: key})
 	case "GetKeyRotationStatus":
 		_, err = c.GetKeyRotationStatus(ctx, &kms.GetKeyRotationStatusInput{KeyId: key})
+	case "ListKeyPolicies":
+		_, err = c.ListKeyPolicies(ctx, &kms.ListKeyPoliciesInput{KeyId: key})
+	case "ListResourceTags":
+		_, err = c.ListResourceTags(ctx, &kms.ListResourceTagsInput{KeyId: key})
+	case "ListKeys":
+		_, err = c.ListKeys(ctx, &kms.ListKeysInput{})
+	case "ListAliases":
+		_, err = c.ListAliases(ctx, &kms.ListAliasesInput{})
+	case "CreateAlias":
+		_, err = c.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: aws.String(x.context), TargetKeyId: key})
+	case "DisableKey": // and again as it was
+		if _, err = c.DisableKey(ctx, &kms.DisableKeyInput{KeyId: key}); err == nil {
+			_, err = s.clients["root"].EnableKey(ctx, &kms.EnableKeyInput{KeyId: key})
+		}
 	case "ListAliases of the key":
 		_, err = c.ListAliases(ctx, &kms.ListAliasesInput{KeyId: key})
 	case "EnableKey":
@@ -354,7 +375,8 @@ func TestAuthorization(t *testing.T) {
 		"tags of the request": {
 			policy: statements(`{`+toAlice+`, "Action": ["kms:TagResource", "kms:UntagResource"], "Condition": {"ForAllValues:StringEquals": {"aws:TagKeys": ["team"]}, "Null": {"aws:TagKeys": "false"}}}`,
 				`{"Effect": "Deny", "Principal": "*", "Action": "kms:TagResource", "Resource": "*", "Condition": {"StringEquals": {"aws:RequestTag/team": "root"}}}`),
-			identity: map[string]string{"alice": identityPolicy(`{"Effect": "Allow", "Action": "kms:CreateKey", "Resource": "*", "Condition": {"StringEquals": {"aws:RequestTag/team": "a"}}}`)},
+			identity: map[string]string{"alice": identityPolicy(`{"Effect": "Allow", "Action": "kms:CreateKey", "Resource": "*", "Condition": {"StringEquals": {"aws:RequestTag/team": "a"}}}`,
+				`{"Effect": "Allow", "Action": "kms:TagResource", "Resource": "arn:aws:kms:*:000000000000:key/*", "Condition": {"StringEquals": {"kms:CallerAccount": "000000000000"}}}`)},
 			says: []sentence{
 				allow("alice", "TagResource", "team=a"), deny("alice", "TagResource", "team=root"), deny("alice", "TagResource", "team=a", "env=x"),
 				allow("alice", "UntagResource", "team=a"), deny("alice", "UntagResource", "env=x"),

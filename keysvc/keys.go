@@ -40,6 +40,9 @@ func (s *Service) CreateKey(_ context.Context, caller Caller, in *kmsapi.CreateK
 	err := s.perform(a, func(materials) error {
 		r := s.newRecord(caller.Account, caller.ARN)
 		r.Description, r.Tags = in.Description, in.Tags
+		if err := s.mayTagNew(caller, &r); err != nil {
+			return err
+		}
 		if in.Policy != nil {
 			var err error
 			if r.Policy, err = s.acceptPolicy(caller, r, *in.Policy, in.BypassPolicyLockoutSafetyCheck); err != nil {
@@ -55,6 +58,21 @@ func (s *Service) CreateKey(_ context.Context, caller Caller, in *kmsapi.CreateK
 		return nil
 	})
 	return out, err
+}
+
+// mayTagNew refuses tags for a key that is about to be made unless the caller may
+// kms:TagResource by an identity-based policy: what the new key's own policy says does
+// not count ("IAM policy examples", Allow a user to create KMS keys).
+func (s *Service) mayTagNew(caller Caller, r *keyRecord) error {
+	if len(r.Tags) == 0 {
+		return nil
+	}
+	return s.authorize(&access{caller: caller, action: kmsapi.OpTagResource, newKey: keyARN(r.Account, r.ID), conditions: func(c *policy.Context) {
+		setKeyKind(c, r.Spec, r.Usage, r.Origin)
+		c.Set("kms:CallerAccount", caller.Account)
+		c.Set("aws:ResourceAccount", r.Account)
+		setRequestTags(c, r.Tags)
+	}})
 }
 
 func checkCreateKey(in *kmsapi.CreateKeyInput) error {
