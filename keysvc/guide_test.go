@@ -1,6 +1,12 @@
 package keysvc_test
 
-import "testing"
+import (
+	"slices"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+)
 
 // TestIdentityPolicyExamples goes through "IAM policy examples" of the AWS KMS
 // Developer Guide (customer-managed-policies), with this account in the place of
@@ -97,4 +103,64 @@ func TestIdentityPolicyExamples(t *testing.T) {
 			s.check(tt.says...)
 		})
 	}
+}
+
+// TestAliasExamples is "Controlling access to aliases" (alias-access): an alias
+// operation is a permission on the alias and one on each key that it is about.
+func TestAliasExamples(t *testing.T) {
+	s := newStage(t, nil)
+	ctx, root := t.Context(), s.clients["root"]
+	other := arnPrefix + "key/" + newKey(t, root)
+	alias := aws.String("alias/test-key")
+	to := func(resource string) string {
+		return `{"Effect": "Allow", "Action": ["kms:CreateAlias", "kms:UpdateAlias", "kms:DeleteAlias"], "Resource": "` + resource + `"}`
+	}
+	theAlias, current, next := to(arnPrefix+*alias), to(s.key), to(other)
+	for _, op := range []struct {
+		name  string
+		needs []string
+		ready func() error
+		do    func(c *kms.Client) error
+	}{
+		{"CreateAlias", []string{theAlias, current}, func() error { return nil }, func(c *kms.Client) error {
+			_, err := c.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: alias, TargetKeyId: &s.key})
+			return err
+		}},
+		{"UpdateAlias", []string{theAlias, current, next}, func() error {
+			_, err := root.UpdateAlias(ctx, &kms.UpdateAliasInput{AliasName: alias, TargetKeyId: &s.key})
+			return err
+		}, func(c *kms.Client) error {
+			_, err := c.UpdateAlias(ctx, &kms.UpdateAliasInput{AliasName: alias, TargetKeyId: &other})
+			return err
+		}},
+		{"DeleteAlias", []string{theAlias, next}, func() error { return nil }, func(c *kms.Client) error {
+			_, err := c.DeleteAlias(ctx, &kms.DeleteAliasInput{AliasName: alias})
+			return err
+		}},
+	} {
+		if err := op.ready(); err != nil {
+			t.Fatal(err)
+		}
+		for i := range op.needs {
+			s.attach("alice", slices.Delete(slices.Clone(op.needs), i, i+1)...)
+			refused(t, op.do(s.clients["alice"]), "AccessDeniedException")
+		}
+		s.attach("alice", op.needs...)
+		if err := op.do(s.clients["alice"]); err != nil {
+			t.Errorf("%s with every permission that it needs: %v", op.name, err)
+		}
+	}
+
+	// "Limiting alias permissions".
+	s.attach("alice", to(arnPrefix+"alias/*"), to(s.key),
+		`{"Effect": "Deny", "Action": ["kms:CreateAlias", "kms:UpdateAlias", "kms:DeleteAlias"], "Resource": "`+arnPrefix+`alias/Restricted*"}`)
+	s.check(allow("alice", "CreateAlias", "alias/free"), deny("alice", "CreateAlias", "alias/Restricted"), deny("alice", "CreateAlias", "alias/Restricted/a"),
+		allow("alice", "CreateAlias", "alias/restricted"))
+	origin := func(value string) string {
+		return `{"Effect": "Allow", "Action": "kms:CreateAlias", "Resource": "arn:aws:kms:us-east-1:000000000000:key/*", "Condition": {"StringEquals": {"kms:KeyOrigin": "` + value + `"}}}`
+	}
+	s.attach("alice", to(arnPrefix+"alias/*"), origin("AWS_KMS"))
+	s.check(allow("alice", "CreateAlias", "alias/ours"))
+	s.attach("alice", to(arnPrefix+"alias/*"), origin("EXTERNAL"))
+	s.check(deny("alice", "CreateAlias", "alias/theirs"))
 }
