@@ -1,62 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/bench/procstat"
 )
-
-// process is what /proc says of one process.
-type process struct {
-	pid, parent int
-	zombie      bool
-	cpu         time.Duration // user and system time
-	resident    int64         // bytes of memory
-}
-
-// clockTick is the unit of the times in /proc/PID/stat: USER_HZ, 100 on every
-// Linux architecture that Go runs on.
-const clockTick = 10 * time.Millisecond
-
-// parseStat reads one /proc/PID/stat. The command's name stands in
-// parentheses and may itself hold spaces and parentheses.
-func parseStat(b []byte) (process, error) {
-	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
-	if open < 0 || end < open {
-		return process{}, fmt.Errorf("no command name in %q", b)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(b[:open])))
-	if err != nil {
-		return process{}, err
-	}
-	f := strings.Fields(string(b[end+1:])) // f[0] is field 3 of proc(5)
-	if len(f) < 22 {
-		return process{}, fmt.Errorf("only %d fields in %q", len(f), b)
-	}
-	parent, err := strconv.Atoi(f[1])
-	if err != nil {
-		return process{}, err
-	}
-	user, err := strconv.ParseInt(f[11], 10, 64)
-	if err != nil {
-		return process{}, err
-	}
-	system, err := strconv.ParseInt(f[12], 10, 64)
-	if err != nil {
-		return process{}, err
-	}
-	pages, err := strconv.ParseInt(f[21], 10, 64)
-	if err != nil {
-		return process{}, err
-	}
-	return process{pid, parent, f[0] == "Z", time.Duration(user+system) * clockTick, pages * int64(os.Getpagesize())}, nil
-}
 
 // hangTimeout is how long an interrupted workload may take to end.
 const hangTimeout = 20 * time.Second
@@ -90,12 +44,12 @@ func (f *family) claim(pid int) bool {
 
 // members returns the living descendants of this process, by pid, and reaps
 // the dead ones nobody else waits for.
-func (f *family) members() (map[int]process, error) {
+func (f *family) members() (map[int]procstat.Process, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
 	}
-	children := make(map[int][]process)
+	children := make(map[int][]procstat.Process)
 	for _, e := range entries {
 		if _, err := strconv.Atoi(e.Name()); err != nil {
 			continue
@@ -104,35 +58,35 @@ func (f *family) members() (map[int]process, error) {
 		if err != nil {
 			continue // it exited meanwhile
 		}
-		p, err := parseStat(b)
+		p, err := procstat.Parse(b)
 		if err != nil {
 			return nil, fmt.Errorf("/proc/%s/stat: %w", e.Name(), err)
 		}
-		children[p.parent] = append(children[p.parent], p)
+		children[p.Parent] = append(children[p.Parent], p)
 	}
-	found := make(map[int]process)
+	found := make(map[int]procstat.Process)
 	queue := []int{os.Getpid()}
 	for len(queue) > 0 {
 		parent := queue[0]
 		queue = queue[1:]
 		for _, p := range children[parent] {
-			queue = append(queue, p.pid)
-			if p.zombie {
+			queue = append(queue, p.PID)
+			if p.Zombie {
 				f.reap(p)
 				continue
 			}
-			found[p.pid] = p
+			found[p.PID] = p
 		}
 	}
 	return found, nil
 }
 
-func (f *family) reap(p process) {
+func (f *family) reap(p procstat.Process) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if p.parent == os.Getpid() && !f.launched[p.pid] {
+	if p.Parent == os.Getpid() && !f.launched[p.PID] {
 		// Failure means that it is gone already, which is what is wanted.
-		_, _ = unix.Wait4(p.pid, nil, unix.WNOHANG, nil)
+		_, _ = unix.Wait4(p.PID, nil, unix.WNOHANG, nil)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/bench/procstat"
 )
 
 // sample is one measurement.
@@ -97,14 +99,14 @@ func (b *bench) once(j *job, w workload) (sample, error) {
 	}
 	got := sample{Wall: wall}
 	for pid, p := range after {
-		got.CPU += p.cpu - before[pid].cpu
-		got.RSS += p.resident
+		got.CPU += p.CPU - before[pid].CPU
+		got.RSS += p.Resident
 	}
 	return got, nil
 }
 
 // usage is what each living process of the site has used so far.
-func (s *site) usage() (map[int]process, error) {
+func (s *site) usage() (map[int]procstat.Process, error) {
 	if s.mnt == "" {
 		return nil, nil
 	}
@@ -115,7 +117,7 @@ func (s *site) usage() (map[int]process, error) {
 	if err != nil {
 		return nil, err
 	}
-	used := make(map[int]process)
+	used := make(map[int]procstat.Process)
 	for pid := range s.daemons {
 		if p, ok := members[pid]; ok {
 			used[pid] = p

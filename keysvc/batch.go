@@ -161,18 +161,17 @@ func (b *batchConn) chunk(work *batchWork, id uint64, from int, items []kmsapi.B
 	defer work.results.Drop()
 	work.begin(len(items))
 	var made remade // by the item before, for a Decrypt that takes it
-	defer func() { made.drop() }()
+	defer made.drop()
 	for i := range items {
 		it := &items[i]
-		before := made
-		made = remade{}
 		if it.Op == kmsapi.OpDecrypt && len(it.CiphertextBlob) == 0 {
-			it.CiphertextBlob = before.blob
+			it.CiphertextBlob = made.blob
 		}
-		err := b.item(work, id, from+i, &work.calls[i], it, &before, &made)
-		before.drop()
-		if err != nil {
+		if err := b.item(work, id, from+i, &work.calls[i], it, &made); err != nil {
 			return err
+		}
+		if it.Op != kmsapi.OpReEncrypt {
+			made.drop()
 		}
 	}
 	if err := b.svc.recordAll(work.records); err != nil {
@@ -201,9 +200,9 @@ func (work *batchWork) begin(n int) {
 }
 
 // item performs one item as its action would be performed alone. The data
-// key is in locked memory from here to the socket. A ReEncrypt fills in made; before is
-// what the item before has made.
-func (b *batchConn) item(work *batchWork, id uint64, index int, c *call, it *kmsapi.BatchItem, before, made *remade) error {
+// key is in locked memory from here to the socket. A ReEncrypt fills in made, for the
+// Decrypt that follows.
+func (b *batchConn) item(work *batchWork, id uint64, index int, c *call, it *kmsapi.BatchItem, made *remade) error {
 	c.begin(it.Op, b.origin)
 	caller := b.caller
 	caller.call = c
@@ -214,9 +213,8 @@ func (b *batchConn) item(work *batchWork, id uint64, index int, c *call, it *kms
 		added = work.results.Add(id, index, r)
 		return nil
 	}
-	if err := b.svc.itemFor(caller, it, before, made, add); err != nil {
+	if err := b.svc.itemFor(caller, it, made, add); err != nil {
 		made.drop() // nobody gets what was refused
-		*made = remade{}
 		e := apiError(b.log, it.Op, err)
 		c.ends(e)
 		return work.results.Add(id, index, &frame.Result{Err: e})
@@ -225,7 +223,7 @@ func (b *batchConn) item(work *batchWork, id uint64, index int, c *call, it *kms
 }
 
 // itemFor is batchItem for whom the item is to be decided.
-func (s *Service) itemFor(caller Caller, it *kmsapi.BatchItem, before, made *remade, write func(*frame.Result) error) error {
+func (s *Service) itemFor(caller Caller, it *kmsapi.BatchItem, made *remade, write func(*frame.Result) error) error {
 	if it.ActAs != nil {
 		other, err := s.actAs(caller, *it.ActAs)
 		if err != nil {
@@ -234,12 +232,12 @@ func (s *Service) itemFor(caller Caller, it *kmsapi.BatchItem, before, made *rem
 		caller = other
 		caller.call.madeBy(caller)
 	}
-	return s.batchItem(caller, it, before, made, write)
+	return s.batchItem(caller, it, made, write)
 }
 
 // batchItem performs it and calls write with the result, whose plaintext is
 // valid during the call only.
-func (s *Service) batchItem(caller Caller, it *kmsapi.BatchItem, before, made *remade, write func(*frame.Result) error) error {
+func (s *Service) batchItem(caller Caller, it *kmsapi.BatchItem, made *remade, write func(*frame.Result) error) error {
 	if err := checkItem(it); err != nil {
 		return err
 	}
@@ -254,7 +252,7 @@ func (s *Service) batchItem(caller Caller, it *kmsapi.BatchItem, before, made *r
 			return write(&r)
 		})
 	case kmsapi.OpDecrypt:
-		o := opening{caller: caller, action: it.Op, keyID: it.KeyID, blob: it.CiphertextBlob, context: it.EncryptionContext, made: before}
+		o := opening{caller: caller, action: it.Op, keyID: it.KeyID, blob: it.CiphertextBlob, context: it.EncryptionContext, made: made}
 		return s.open(o, func(p opened) error {
 			return write(&frame.Result{KeyID: p.key.arn, Plaintext: p.plaintext.Bytes()})
 		})

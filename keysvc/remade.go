@@ -15,16 +15,17 @@ type remade struct {
 	key       *key
 	material  material
 	context   map[string]string
-	plaintext *secret.Buffer // a copy, dropped with the item that follows
+	plaintext *secret.Buffer // a copy
 }
 
-// keep makes r of a blob that was just sealed.
+// keep makes r of a blob that was just sealed, in the place of what it was.
 func (r *remade) keep(blob []byte, k *key, mat material, context map[string]string, plaintext []byte) error {
 	copied, err := secret.New(len(plaintext))
 	if err != nil {
 		return err
 	}
 	copy(copied.Bytes(), plaintext)
+	r.drop()
 	*r = remade{blob, k, mat, context, copied}
 	return nil
 }
@@ -36,4 +37,8 @@ func (r *remade) opens(b []byte, k *key, context map[string]string) bool {
 		len(b) == len(r.blob) && &b[0] == &r.blob[0] && maps.Equal(context, r.context)
 }
 
-func (r *remade) drop() { r.plaintext.Free() }
+// drop wipes the plaintext and leaves nothing.
+func (r *remade) drop() {
+	r.plaintext.Free()
+	*r = remade{}
+}

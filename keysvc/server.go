@@ -171,13 +171,9 @@ func (c *conn) leavePoller() (*os.File, error) {
 	if c.closed {
 		return nil, net.ErrClosed
 	}
-	u, ok := c.Conn.(*net.UnixConn)
-	if !ok {
-		return nil, fmt.Errorf("connection of type %T", c.Conn)
-	}
-	f, err := blocking.Take(u)
-	c.direct = f
-	return f, err
+	var err error
+	c.direct, err = blocking.Take(c.Conn)
+	return c.direct, err
 }
 
 func (c *conn) Close() error {

@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"syscall"
 	"time"
+
+	"kmsfs.dev/kmsfs/bench/procstat"
 )
 
 // roleEmpty is the first argument of the process that the empty handler is in.
@@ -76,18 +78,6 @@ func (p *process) cpu() (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	// Fields 14 and 15 are in ticks of 10 ms; the name, field 2, is in brackets.
-	var user, system int64
-	after := raw[bytes.LastIndexByte(raw, ')')+1:]
-	f := bytes.Fields(after)
-	if len(f) < 13 {
-		return 0, fmt.Errorf("/proc/%d/stat: %s", p.cmd.Process.Pid, raw)
-	}
-	if _, err := fmt.Sscan(string(f[11]), &user); err != nil {
-		return 0, err
-	}
-	if _, err := fmt.Sscan(string(f[12]), &system); err != nil {
-		return 0, err
-	}
-	return time.Duration(user+system) * 10 * time.Millisecond, nil
+	stat, err := procstat.Parse(raw)
+	return stat.CPU, err
 }

@@ -10,16 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Take closes c and returns its socket as a file that is read and written by
-// blocking system calls. What comes then wakes the thread that waits for it, and
-// only that one.
+// Take closes c, a unix socket's connection, and returns the socket as a file that is
+// read and written by blocking system calls. What comes then wakes the thread that waits
+// for it, and only that one. After an error c is closed too.
 //
 // [net.UnixConn.File] would not do. Its file is in the poller's epoll set, as c is,
 // and stays there when it is made blocking: another thread would wake up twice for
 // each message and find nothing to do (epoll(7), "edge-triggered"). Idle processors
 // make that dear: it was half of what a small request cost.
-func Take(c *net.UnixConn) (*os.File, error) {
-	raw, err := c.SyscallConn()
+func Take(c net.Conn) (*os.File, error) {
+	defer c.Close()
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return nil, fmt.Errorf("take a connection of type %T", c)
+	}
+	raw, err := u.SyscallConn()
 	if err != nil {
 		return nil, fmt.Errorf("take a connection: %w", err)
 	}
@@ -32,7 +37,7 @@ func Take(c *net.UnixConn) (*os.File, error) {
 	})
 	// Before the file is made: NewFile asks whether the descriptor blocks, and
 	// leaves alone the poller if it does.
-	if err = errors.Join(err, dupErr, c.Close()); err != nil {
+	if err = errors.Join(err, dupErr); err != nil {
 		if fd >= 0 {
 			unix.Close(fd)
 		}

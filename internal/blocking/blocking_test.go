@@ -30,7 +30,7 @@ func pair(t *testing.T) (*os.File, net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := blocking.Take(c.(*net.UnixConn))
+	f, err := blocking.Take(c)
 	if err != nil {
 		t.Fatal(err)
 	}

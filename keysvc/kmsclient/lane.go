@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"time"
 
@@ -74,12 +73,7 @@ func (c *Client) newLane(ctx context.Context) (*lane, error) {
 		conn.Close()
 		return nil, err
 	}
-	unixConn, ok := conn.(*net.UnixConn)
-	if !ok {
-		conn.Close()
-		return nil, fmt.Errorf("key service: connection of type %T", conn)
-	}
-	file, err := blocking.Take(unixConn)
+	file, err := blocking.Take(conn)
 	if err != nil {
 		return nil, fmt.Errorf("key service: %w", err)
 	}

@@ -18,6 +18,7 @@
 package strictjson
 
 import (
+	"bytes"
 	stdjson "encoding/json"
 	"reflect"
 	"unicode/utf8"
@@ -73,7 +74,7 @@ func Decode(data []byte, l Limits, v any) error {
 	if t == nil || t.Kind() != reflect.Pointer || reflect.ValueOf(v).IsNil() {
 		return &stdjson.InvalidUnmarshalError{Type: t} // our own bug
 	}
-	if isBlank(data) {
+	if len(bytes.Trim(data, " \t\r\n")) == 0 { // JSON's white space
 		data = []byte("{}")
 	}
 	if !utf8.Valid(data) {
@@ -88,14 +89,4 @@ func Decode(data []byte, l Limits, v any) error {
 		return ErrType // err may quote the member
 	}
 	return nil
-}
-
-// isBlank says whether data has nothing but JSON's white space.
-func isBlank(data []byte) bool {
-	for _, b := range data {
-		if b != ' ' && b != '\t' && b != '\r' && b != '\n' {
-			return false
-		}
-	}
-	return true
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -122,21 +123,22 @@ func (w *walker) more() bool {
 
 func (w *walker) object(depth int, t reflect.Type) error {
 	var seen names
-	fs := fieldsOf(t)
+	fs, member := fieldsOf(t), valueOf(t)
 	for w.more() {
 		raw, err := w.d.ReadValue()
 		if err != nil {
 			return fault(err)
 		}
-		member := t
 		if fs != nil {
-			f, known := fs.byName[string(text(raw))]
-			if err := seen.add(fs, f, known, raw); err != nil {
+			name := text(raw)
+			f, known := fs.byName[string(name)]
+			if !known {
+				f.folded = fold(string(name))
+			}
+			if err := seen.add(f.folded, known); err != nil {
 				return err
 			}
 			member = f.typ
-		} else {
-			member = valueOf(t)
 		}
 		if err := w.value(depth, member); err != nil {
 			return err
@@ -164,27 +166,19 @@ type names struct {
 	others map[string]bool // names that are none of the struct's, folded
 }
 
-// add notes a name and compares it with those before it.
-func (n *names) add(fs *fields, f field, known bool, raw jsontext.Value) error {
-	as := f.folded
-	if !known {
-		as = fold(string(text(raw)))
-	}
-	if n.others[as] {
+// add notes a name, folded, and compares it with those before it. A known one is a
+// member's of the struct.
+func (n *names) add(folded string, known bool) error {
+	if n.others[folded] || !known && slices.Contains(n.exact, folded) {
 		return ErrCaseVariant
 	}
 	if known {
-		n.exact = append(n.exact, as)
+		n.exact = append(n.exact, folded)
 		return nil
-	}
-	for _, e := range n.exact {
-		if e == as {
-			return ErrCaseVariant
-		}
 	}
 	if n.others == nil {
 		n.others = map[string]bool{}
 	}
-	n.others[as] = true
+	n.others[folded] = true
 	return nil
 }
