@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 	"kmsfs.dev/kmsfs/keysvc/kmsclient"
@@ -30,7 +31,8 @@ func shortDir(t *testing.T) string {
 	return dir
 }
 
-// endService stops the service of a state directory, if one runs.
+// endService stops the service of a state directory, if one runs, and waits until
+// its process has left: only then may the directory go.
 func endService(t *testing.T, state string) {
 	t.Helper()
 	c, err := kmsclient.Connect(t.Context(), kmsclient.Options{StateDir: state})
@@ -43,11 +45,23 @@ func endService(t *testing.T, state string) {
 		t.Error(err)
 		return
 	}
-	if err := syscall.Kill(st.PID, syscall.SIGTERM); err != nil {
+	process, err := unix.PidfdOpen(st.PID, 0)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer unix.Close(process)
+	if err := unix.PidfdSendSignal(process, unix.SIGTERM, nil, 0); err != nil {
 		t.Error(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if _, err := os.Lstat(filepath.Join(state, "keysvc.sock")); errors.Is(err, os.ErrNotExist) {
+	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); {
+		// Readable means that it has ended.
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}, 1000)
+		if n > 0 {
+			return
+		}
+		if err != nil && err != unix.EINTR {
+			t.Error(err)
 			return
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -13,8 +14,9 @@ import (
 
 // Badger is the embedded store: one directory, one process.
 type Badger struct {
-	db  *badger.DB
-	log *slog.Logger
+	db       *badger.DB
+	log      *slog.Logger
+	patience time.Duration // see closePatience
 
 	// committing makes updates one after the other, as the service's are anyway:
 	// nothing conflicts, and watchers see commits in their order. It guards
@@ -53,7 +55,7 @@ func OpenBadger(dir string, log *slog.Logger) (*Badger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the key store in %s: %w", dir, err)
 	}
-	b := &Badger{db: db, log: log, watchers: map[*watcher]struct{}{}}
+	b := &Badger{db: db, log: log, patience: closePatience, watchers: map[*watcher]struct{}{}}
 	b.compact()
 	return b, nil
 }
@@ -122,6 +124,14 @@ func (b *Badger) Update(fn func(Tx) error) error {
 	return nil
 }
 
+// closePatience is how long Close waits. Badger writes what is new into a table
+// then, and where it cannot (the disk is full, the directory is gone) it tries
+// again for ever, and says so in the log each time.
+const closePatience = 10 * time.Second
+
+// Close fails where the last table cannot be written. Nothing is lost by that:
+// the write-ahead log has every committed change, and the next OpenBadger reads
+// it. Until this process ends the directory may stay in use.
 func (b *Badger) Close() error {
 	b.committing.Lock()
 	defer b.committing.Unlock()
@@ -129,10 +139,17 @@ func (b *Badger) Close() error {
 	for w := range b.watchers {
 		w.end()
 	}
-	if err := b.db.Close(); err != nil {
-		return fmt.Errorf("close the key store: %w", err)
+	closed := make(chan error, 1)
+	go func() { closed <- b.db.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			return fmt.Errorf("close the key store: %w", err)
+		}
+		return nil
+	case <-time.After(b.patience):
+		return fmt.Errorf("close the key store: its last table could not be written for %v, the log says why; the changes are in its write-ahead log, which the next start reads", b.patience)
 	}
-	return nil
 }
 
 type badgerTx struct {

@@ -5,7 +5,11 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"kmsfs.dev/kmsfs/keysvc/internal/store"
 	"kmsfs.dev/kmsfs/keysvc/internal/store/storetest"
@@ -79,5 +83,62 @@ func TestBadgerStaysSmall(t *testing.T) {
 	check(b, startsAndStops)
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestCloseWithoutItsDirectory closes a store whose directory is elsewhere:
+// Close says so, and a later start finds what was committed.
+func TestCloseWithoutItsDirectory(t *testing.T) {
+	parent := t.TempDir()
+	dir, away := filepath.Join(parent, "store"), filepath.Join(parent, "away")
+	b, err := store.OpenBadger(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Update(func(x store.Tx) error { return x.Set("key/a", []byte("v")) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir, away); err != nil {
+		t.Fatal(err)
+	}
+	b.SetPatience(50 * time.Millisecond)
+	if err := b.Close(); err == nil || !strings.Contains(err.Error(), "write-ahead log") {
+		t.Errorf("it closes: %v", err)
+	}
+	// A copy, because the process that did not close it still holds the store.
+	if err := os.CopyFS(dir+"2", os.DirFS(away)); err != nil {
+		t.Fatal(err)
+	}
+	again, err := store.OpenBadger(dir+"2", slog.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.View(func(x store.Tx) error {
+		v, err := x.Get("key/a")
+		if string(v) != "v" {
+			t.Errorf("it has %q", v)
+		}
+		return err
+	}); err != nil {
+		t.Error(err)
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+	// The one that waits ends, now that it can.
+	if err := os.Rename(away, dir); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		b, err := store.OpenBadger(dir, slog.New(slog.DiscardHandler))
+		if err == nil {
+			if err := b.Close(); err != nil {
+				t.Error(err)
+			}
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
 	}
 }
