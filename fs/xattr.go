@@ -55,6 +55,9 @@ func (r *Root) loadXattrs(n *node) (format.XattrSet, error) {
 	if r.inPlainDir(n) {
 		return set, nil
 	}
+	if f := n.file.Load(); f != nil && !f.promisesXattrs() {
+		return set, nil // until xattrMu is let go of
+	}
 	var st unix.Stat_t
 	err := r.withObject(n, &st, func(o object) error {
 		id, promised, err := r.xattrOwner(n, o)
@@ -380,13 +383,17 @@ func (r *Root) removeXattr(n *node, attr string) error {
 // the kernel does on local filesystems (FUSE_HANDLE_KILLPRIV_V2 leaves it to
 // us). Most files have no attributes at all, which the header says.
 func (r *Root) dropCapability(f *file) error {
-	f.mu.RLock()
-	none := !f.hdr.HasXattrs
-	f.mu.RUnlock()
-	if none {
+	if !f.promisesXattrs() {
 		return nil
 	}
 	return r.removeCapability(f.n)
+}
+
+// promisesXattrs reports whether the file's header says that it has attributes.
+func (f *file) promisesXattrs() bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.hdr.HasXattrs
 }
 
 func (r *Root) removeCapability(n *node) error {

@@ -65,7 +65,7 @@ else
 	mapfile -t packages < <(go list ./... | grep -v '/fs$')
 	run "$may_skip|$scans" -race "${packages[@]}"
 	run "$may_skip" ./fs ./fs/internal/content ./fs/internal/format ./internal/secret
-	run "$may_skip" -race -run 'TestAppendRace|TestReadersAndWriters|TestDirectoryRace|TestNonce|TestDifferential|TestOpenAheadOfChanges' ./fs -kmsfs.ops 3000
+	run "$may_skip" -race -run 'TestAppendRace|TestReadersAndWriters|TestDirectoryRace|TestNonce|TestDifferential|TestOpenAheadOfChanges' ./fs -kmsfs.ops 2000
 fi
 rm -f "$report"
 

@@ -1,6 +1,7 @@
 package format
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"fmt"
@@ -50,6 +51,16 @@ type Header struct {
 	WrappedKey  []byte
 	Path        string // the path in WrappedKey's encryption context; "" if none
 	Holes       []Extent
+
+	sealed sealedPath // as it was last read or written
+}
+
+// sealedPath keeps what a header's path is sealed as: headers are written far
+// more often than paths change.
+type sealedPath struct {
+	id     [16]byte
+	path   string
+	sealed []byte
 }
 
 // Extent is a run of pages that may be absent.
@@ -106,7 +117,8 @@ func (h *Header) check() error {
 	return nil
 }
 
-// MarshalHeader writes h to the first HeaderSize bytes of dst.
+// MarshalHeader writes h to the first HeaderSize bytes of dst. It keeps in h what
+// its path is sealed as.
 func (s *Sealer) MarshalHeader(dst []byte, h *Header) error {
 	if len(dst) < HeaderSize {
 		return fmt.Errorf("header: %d bytes of room", len(dst))
@@ -114,10 +126,7 @@ func (s *Sealer) MarshalHeader(dst []byte, h *Header) error {
 	if err := h.check(); err != nil {
 		return err
 	}
-	var path []byte
-	if h.Path != "" {
-		path = s.records.Seal(ad(adPath, h.FileID[:]), []byte(h.Path))
-	}
+	path := s.sealPath(h)
 	b := dst[:HeaderSize]
 	clear(b)
 	copy(b, magic)
@@ -150,6 +159,17 @@ func (s *Sealer) MarshalHeader(dst []byte, h *Header) error {
 	sum := s.header.sum(adHeader, b[:headerMAC])
 	copy(b[headerMAC:], sum[:])
 	return nil
+}
+
+// sealPath is how the header stores its path: not at all, if it has none.
+func (s *Sealer) sealPath(h *Header) []byte {
+	if h.Path == "" {
+		return nil
+	}
+	if c := &h.sealed; c.sealed == nil || c.path != h.Path || c.id != h.FileID {
+		*c = sealedPath{h.FileID, h.Path, s.records.Seal(ad(adPath, h.FileID[:]), []byte(h.Path))}
+	}
+	return h.sealed.sealed
 }
 
 // ParseHeader parses the first HeaderSize bytes of a file: ErrNeverWritten for
@@ -208,6 +228,7 @@ func (s *Sealer) parseHeader(b []byte) (*Header, bool) {
 			return nil, false
 		}
 		h.Path = string(plain)
+		h.sealed = sealedPath{h.FileID, h.Path, bytes.Clone(b[at : at+path])}
 		at += path
 	}
 	if holes > 0 {
