@@ -2,10 +2,10 @@
 //
 // It mounts all of them at once, each in a directory of its own on the same
 // disk, runs every workload on each in turn, for several rounds, and prints
-// medians and ratios. Read it from func main to bench.round; what is measured
-// is listed in workloads, what is mounted in systems. It checks what it reads,
-// so that a filesystem that is fast and wrong fails, and it leaves no mount,
-// process or file behind however it ends.
+// medians, and the median of each turn's ratios. Read it from func main to
+// bench.round; what is measured is listed in workloads, what is mounted in systems.
+// It checks what it reads, so that a filesystem that is fast and wrong fails, and it
+// leaves no mount, process or file behind however it ends.
 package main
 
 import (

@@ -156,10 +156,10 @@ type measurement struct {
 	System   string             `json:"system"`
 	Unit     string             `json:"unit"` // of value; "s" when a time
 	Value    float64            `json:"value"`
-	Seconds  []float64          `json:"seconds"`    // of every round
-	CPU      []float64          `json:"cpuSeconds"` // of every round
-	RSS      int64              `json:"rssBytes"`   // the largest of any round
-	Ratios   map[string]float64 `json:"ratios"`     // speed relative to that system
+	Seconds  []float64          `json:"seconds"`    // of every turn
+	CPU      []float64          `json:"cpuSeconds"` // of every turn
+	RSS      int64              `json:"rssBytes"`   // the largest of any turn
+	Ratios   map[string]float64 `json:"ratios"`     // speed relative to that system, the median of the turns
 }
 
 type jsonReport struct {

@@ -8,7 +8,7 @@ import (
 )
 
 // median of a list that is not empty; the mean of the middle two when even.
-func median(d []time.Duration) time.Duration {
+func median[T time.Duration | float64](d []T) T {
 	d = slices.Clone(d)
 	slices.Sort(d)
 	m := len(d) / 2
@@ -41,14 +41,19 @@ func (b *bench) memory(workload, system string) (most int64) {
 	return most
 }
 
-// ratio is how many times as fast as the base a system is.
+// ratio is how many times as fast as the base a system is: the median of the
+// ratios of each turn. What disturbs the machine for some seconds slows down both
+// in that turn, where the medians of each could be of different times.
 func (b *bench) ratio(workload, system, base string) (float64, bool) {
-	t, ok := b.median(workload, system, wall)
-	ref, okRef := b.median(workload, base, wall)
-	if !ok || !okRef || t <= 0 {
+	samples, refs := b.samples[key{workload, system}], b.samples[key{workload, base}]
+	turns := make([]float64, min(len(samples), len(refs)))
+	if len(turns) == 0 {
 		return 0, false
 	}
-	return float64(ref) / float64(t), true
+	for i := range turns {
+		turns[i] = float64(refs[i].Wall) / float64(max(samples[i].Wall, 1))
+	}
+	return median(turns), true
 }
 
 // show is a duration in the workload's unit: a rate, or the time itself.

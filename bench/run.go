@@ -34,43 +34,53 @@ type bench struct {
 type key struct{ workload, system string }
 
 // round runs every workload on every site in turn: neighbours in time are
-// what is compared. Each round starts with another site, so that none is
-// always the one that finds the disk busy. Workloads that are to be the last
-// have rounds of their own.
+// what is compared. Workloads that are to be the last have rounds of their own.
 func (b *bench) round(ctx context.Context, number int, last bool) error {
 	chunk := newChunk()
 	for _, w := range b.workloads {
 		if w.last != last {
 			continue
 		}
-		for i := range b.sites {
-			s := b.sites[(i+number)%len(b.sites)]
-			if b.broken[s] != nil {
-				continue
+		turns := max(w.turns, 1)
+		for i := range turns {
+			if err := b.turn(ctx, w, number, number*turns+i, chunk); err != nil {
+				return err
 			}
-			j := &job{
-				site:  s,
-				ctx:   ctx,
-				round: number,
-				scale: b.scale,
-				tree:  b.tree,
-				chunk: chunk,
-				rng:   rand.New(rand.NewPCG(uint64(number), 0)),
-			}
-			got, err := b.once(j, w)
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if err != nil {
-				b.broken[s] = fmt.Errorf("%s on %s, round %d: %w", w.name, s.system.name, number+1, err)
-				fmt.Fprintf(b.progress, "FAILED: %v\n", b.broken[s])
-				continue
-			}
-			k := key{w.name, s.system.name}
-			b.samples[k] = append(b.samples[k], got)
-			fmt.Fprintf(b.progress, "round %d  %-13s %-13s %10s  (cpu %s)\n",
-				number+1, w.name, s.system.name, w.show(b.scale, got.Wall), showTime(got.CPU))
 		}
+	}
+	return nil
+}
+
+// turn runs a workload once on every site. Each turn starts with another one, so
+// that none is always the one that finds the disk busy.
+func (b *bench) turn(ctx context.Context, w workload, round, number int, chunk []byte) error {
+	for i := range b.sites {
+		s := b.sites[(i+number)%len(b.sites)]
+		if b.broken[s] != nil {
+			continue
+		}
+		j := &job{
+			site:  s,
+			ctx:   ctx,
+			turn:  number,
+			scale: b.scale,
+			tree:  b.tree,
+			chunk: chunk,
+			rng:   rand.New(rand.NewPCG(uint64(number), 0)),
+		}
+		got, err := b.once(j, w)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			b.broken[s] = fmt.Errorf("%s on %s, round %d: %w", w.name, s.system.name, round+1, err)
+			fmt.Fprintf(b.progress, "FAILED: %v\n", b.broken[s])
+			continue
+		}
+		k := key{w.name, s.system.name}
+		b.samples[k] = append(b.samples[k], got)
+		fmt.Fprintf(b.progress, "round %d  %-13s %-13s %10s  (cpu %s)\n",
+			round+1, w.name, s.system.name, w.show(b.scale, got.Wall), showTime(got.CPU))
 	}
 	return nil
 }

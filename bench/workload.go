@@ -19,6 +19,7 @@ type workload struct {
 	what    string
 	unit    string // what count counts; "" shows the time itself
 	count   func(scale) int
+	turns   int  // in each round, if more than one: it is over soon, and so depends much on the moment
 	last    bool // runs when all other workloads have run all their rounds
 	prepare func(*job) error
 	measure func(*job) error
@@ -28,11 +29,11 @@ type workload struct {
 type job struct {
 	*site
 	ctx   context.Context
-	round int
+	turn  int // counts the workload's
 	scale scale
 	tree  sourceTree
 	chunk []byte     // seqChunk incompressible bytes
-	rng   *rand.Rand // the same offsets on every site in one round
+	rng   *rand.Rand // the same offsets on every site in one turn
 }
 
 func once(scale) int { return 1 }
@@ -71,6 +72,7 @@ func workloads() []workload {
 	}, {
 		name: "createfsync", what: "create a file, write 4 KiB, fsync, close, many times",
 		unit: "files/s", count: func(s scale) int { return s.FsyncFiles },
+		turns:   3,
 		prepare: settle,
 		measure: (*job).createSynced,
 	}, {
@@ -92,11 +94,13 @@ func workloads() []workload {
 	}, {
 		name: "renamedir", what: "rename a directory of many files",
 		unit: "ops/s", count: func(scale) int { return renames },
+		turns:   3,
 		prepare: steps(need("many", (*job).fillMany), settle),
 		measure: (*job).renameMany,
 	}, {
 		name: "openrenamed", what: "open and read every file below a directory just renamed",
 		unit: "files/s", count: func(s scale) int { return s.RenameFiles },
+		turns:   3,
 		prepare: steps(need("many", (*job).fillMany), (*job).renameManyOnce),
 		measure: (*job).readMany,
 	}, {

@@ -137,7 +137,7 @@ func (j *job) appendSmall() error {
 }
 
 func (j *job) createSynced() error {
-	dir := fmt.Sprintf("synced-%d", j.round)
+	dir := fmt.Sprintf("synced-%d", j.turn)
 	if err := os.Mkdir(j.path(dir), 0o755); err != nil {
 		return err
 	}

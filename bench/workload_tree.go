@@ -19,8 +19,8 @@ func (j *job) warmArchive() error {
 	return err
 }
 
-// treePath is where this round's source tree is unpacked.
-func (j *job) treePath() string { return j.path(fmt.Sprintf("tree-%d", j.round)) }
+// treePath is where this turn's source tree is unpacked.
+func (j *job) treePath() string { return j.path(fmt.Sprintf("tree-%d", j.turn)) }
 
 func (j *job) unpack() error {
 	if err := os.Mkdir(j.treePath(), 0o755); err != nil {
