@@ -34,8 +34,10 @@ fi
 TMPDIR=$(mktemp -d /var/tmp/kt.XXXXXX)
 export TMPDIR
 chmod 755 "$TMPDIR" # tests act as other users, too
+packages_run=
 # shellcheck disable=SC2317 # called by the trap
 clean_up() {
+	[ -z "$packages_run" ] || kill "$packages_run" 2>/dev/null || true
 	unmount_below "$TMPDIR"
 	end_processes_below "$TMPDIR"
 	rm -rf --one-file-system "$TMPDIR"
@@ -51,10 +53,10 @@ status=0
 run() {
 	local skip=$1
 	shift
-	go test -json -timeout "$timeout" "$@" </dev/null | "$report" -may-skip "$skip" || status=1
+	go test -json -timeout "$timeout" "$@" </dev/null | "$report" -may-skip "$skip"
 }
 if [ $# -gt 0 ]; then
-	run "$may_skip" -race "$@"
+	run "$may_skip" -race "$@" || status=1
 else
 	go vet ./...
 	# The race detector keeps copies of its own and slows a mount down five
@@ -63,9 +65,15 @@ else
 	# do most at once run under it too, with a worker built for it.
 	scans='.*\.(TestNoCopiesOfTheKeys|TestHKDFLeavesNoKey|TestNoAllocation)(/.*)?'
 	mapfile -t packages < <(go list ./... | grep -v '/fs$')
-	run "$may_skip|$scans" -race "${packages[@]}"
-	run "$may_skip" ./fs ./fs/internal/content ./fs/internal/format ./internal/secret
-	run "$may_skip" -race -run 'TestAppendRace|TestReadersAndWriters|TestDirectoryRace|TestNonce|TestDifferential|TestOpenAheadOfChanges' ./fs -kmsfs.ops 2000
+	# Most of the time tests wait, for disks and deadlines: two run at a time.
+	run "$may_skip|$scans" -race "${packages[@]}" >"$TMPDIR/packages" 2>&1 &
+	packages_run=$!
+	run "$may_skip" ./fs ./fs/internal/content ./fs/internal/format ./internal/secret || status=1
+	run "$may_skip" -race -run 'TestAppendRace|TestReadersAndWriters|TestDirectoryRace|TestNonce|TestDifferential|TestOpenAheadOfChanges' ./fs -kmsfs.ops 2000 || status=1
+	wait "$packages_run" || status=1
+	packages_run=
+	cat "$TMPDIR/packages"
+	rm "$TMPDIR/packages"
 fi
 rm -f "$report"
 
