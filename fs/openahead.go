@@ -19,9 +19,10 @@ import (
 
 // Whoever reads a whole tree opens one file after the other, and each open
 // waits for the key service. So once several files of a directory have been
-// opened in a row, an open takes along those whose names come next: their keys
-// are asked for in one request, and the opens that follow find their files open
-// already. Half of them later the next ones are opened in the background.
+// opened in a row, an open takes along those whose names come next, in the order
+// that the row has shown (aheadorder.go): their keys are asked for in one request,
+// and the opens that follow find their files open already. Half of them later the
+// next ones are opened in the background.
 //
 // The key service decides on each by itself, as the mount's principal, which is
 // who opens files in any case; what it decided then counts for
@@ -49,7 +50,8 @@ type openAhead struct {
 	mu      sync.Mutex // guards what follows
 	last    *node      // the file opened last, compared only; reading one again and again is no walk
 	parent  *node      // its directory, compared only
-	row     int        // opens of files in parent that were not open, in a row
+	row     []string   // the names in parent of the files last opened that were not open
+	order   aheadOrder // of the last run that was used
 	runs    map[*node]*aheadRun
 	trusted bool          // the last runs were used: the first open in a directory starts one
 	backoff time.Duration // doubles with each run in vain
@@ -63,16 +65,20 @@ type aheadRun struct {
 	parent *node
 	expiry *time.Timer // ends the run when it is not used for a while
 
-	mu     sync.Mutex // guards what follows; one batch is opened at a time
-	names  []string   // of the directory's files, sorted
-	taken  []bool     // which of them have been opened ahead, or asked for
-	next   int        // where the next batch begins
-	size   int        // of it
-	held   []*file    // what was opened; a file that waits to be used has its ahead set
-	opened int
-	ended  bool
-	vain   bool // to be ended: the opens do not follow the names, or the key service says no to all
+	mu      sync.Mutex // guards what follows; one batch is opened at a time
+	row     []string   // the names last opened since rowUsed, none of which had been opened ahead
+	rowUsed int64
+	listed  []string // the names of the directory's files
+	names   aheadSequence
+	taken   []bool  // which of the names have been opened ahead, or asked for
+	next    int     // where the next batch begins
+	size    int     // of it
+	held    []*file // what was opened; a file that waits to be used has its ahead set
+	opened  int
+	ended   bool
+	vain    bool // to be ended: the opens do not follow the names, or the key service says no to all
 
+	order   atomic.Int32 // an aheadOrder: that of the names, likely at first
 	used    atomic.Int64
 	unused  atomic.Int64 // opened less used
 	lastUse atomic.Int64 // in nanoseconds since 1970
@@ -98,7 +104,7 @@ func (r *Root) willOpen(n *node) {
 		return
 	}
 	at := n.names[0]
-	run, stalest := r.ahead.runFor(r, n, at.parent)
+	run, stalest := r.ahead.runFor(r, n, &at)
 	r.tree.RUnlock()
 	if stalest != nil {
 		stalest.end()
@@ -119,20 +125,21 @@ func (r *Root) willOpen(n *node) {
 // runFor returns the run in a directory of which a file is being opened, or nil
 // if there is, as yet, no reason for one; and one that is to end for it.
 // Holds: tree, shared.
-func (a *openAhead) runFor(r *Root, n, parent *node) (run, stalest *aheadRun) {
+func (a *openAhead) runFor(r *Root, n *node, ref *nameRef) (run, stalest *aheadRun) {
+	parent := ref.parent
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if run := a.runs[parent]; run != nil {
 		return run, nil
 	}
 	if a.parent != parent {
-		a.parent, a.row = parent, 0
+		a.parent, a.row = parent, nil
 	}
 	if a.last != n {
 		a.last = n
-		a.row++
+		a.row = appendRow(a.row, ref.name)
 	}
-	if a.row < aheadAfter && !a.trusted {
+	if len(a.row) < aheadAfter && !a.trusted {
 		return nil, nil
 	}
 	if time.Now().Before(a.resume) || a.closed {
@@ -145,7 +152,8 @@ func (a *openAhead) runFor(r *Root, n, parent *node) (run, stalest *aheadRun) {
 			}
 		}
 	}
-	run = &aheadRun{r: r, parent: parent, size: aheadFirst}
+	run = &aheadRun{r: r, parent: parent, size: aheadFirst, row: slices.Clone(a.row)}
+	run.order.Store(int32(a.order))
 	run.expiry = time.AfterFunc(aheadWait, run.expire)
 	if a.runs == nil {
 		a.runs = map[*node]*aheadRun{}
@@ -163,11 +171,8 @@ func (run *aheadRun) openFrom(n *node, name string) {
 	if run.ended {
 		return
 	}
-	if run.names == nil {
-		run.names = run.list()
-		run.taken = make([]bool, len(run.names))
-	}
-	at, found := slices.BinarySearch(run.names, name)
+	run.findOrder(name)
+	at, found := run.names.at[name]
 	if !found || run.taken[at] {
 		return
 	}
@@ -184,18 +189,57 @@ func (run *aheadRun) openFrom(n *node, name string) {
 	}
 }
 
+// findOrder sees to it that the names are in the order in which files are being
+// opened. Holds: run.mu.
+func (run *aheadRun) findOrder(name string) {
+	if run.listed == nil {
+		run.listed = run.list()
+		run.setNames(sequenceOf(run.listed, run.row, aheadOrder(run.order.Load())))
+		return
+	}
+	if used := run.used.Load(); used != run.rowUsed {
+		run.row, run.rowUsed = nil, used
+	}
+	run.row = appendRow(run.row, name)
+	if len(run.row) < aheadAfter || run.names.follows(run.row) {
+		return
+	}
+	run.setNames(sequenceOf(run.listed, run.row, run.names.order))
+	run.row = nil // not at each open, if there is no order
+}
+
+// setNames puts the names into another order. Holds: run.mu.
+func (run *aheadRun) setNames(s aheadSequence) {
+	taken := make([]bool, len(s.names))
+	for i, name := range run.names.names {
+		taken[s.at[name]] = run.taken[i]
+	}
+	run.names, run.taken = s, taken
+	run.order.Store(int32(s.order))
+}
+
+// appendRow adds a name to the last that were opened.
+func appendRow(row []string, name string) []string {
+	if len(row) > 0 && row[len(row)-1] == name {
+		return row
+	}
+	row = append(row, name)
+	return row[max(0, len(row)-aheadAfter):]
+}
+
 // openNext opens a batch. Behind the last name comes the first. Holds: run.mu.
 func (run *aheadRun) openNext() {
+	names := run.names.names
 	var batch []string
-	for range run.names {
+	for range names {
 		if len(batch) == run.size {
 			break
 		}
 		if !run.taken[run.next] {
 			run.taken[run.next] = true
-			batch = append(batch, run.names[run.next])
+			batch = append(batch, names[run.next])
 		}
-		run.next = (run.next + 1) % len(run.names)
+		run.next = (run.next + 1) % len(names)
 	}
 	if len(batch) > 0 {
 		run.open(batch)
@@ -215,7 +259,7 @@ func (f *file) use() {
 	run.lastUse.Store(time.Now().UnixNano())
 	used, unused := run.used.Add(1), run.unused.Add(-1)
 	if used == aheadFirst/2 {
-		run.r.ahead.trust()
+		run.r.ahead.trust(aheadOrder(run.order.Load()))
 	}
 	if run.all.Load() {
 		if unused == 0 {
@@ -247,10 +291,10 @@ func (f *file) abandon() {
 }
 
 // trust takes a run that is being used for a sign of others to come.
-func (a *openAhead) trust() {
+func (a *openAhead) trust(o aheadOrder) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.trusted, a.backoff = true, 0
+	a.trusted, a.backoff, a.order = true, 0, o
 }
 
 // expire ends the run if it has not been used for a while.
@@ -307,7 +351,7 @@ func (a *openAhead) close() {
 	}
 }
 
-// list returns the names of the directory's files, sorted.
+// list returns the names of the directory's files, as it lists them.
 func (run *aheadRun) list() []string {
 	r := run.r
 	d, list, err := r.listDir(run.parent)
@@ -320,7 +364,6 @@ func (run *aheadRun) list() []string {
 	for len(all) < aheadNames {
 		e, more, err := list.Next()
 		if err != nil || !more {
-			slices.Sort(all)
 			return all
 		}
 		if e.Type != unix.S_IFREG {

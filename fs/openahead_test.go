@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -59,6 +60,15 @@ func aheadRead(v *fstest.Volume, name string) error {
 // backingFiles counts the worker's descriptors of regular files below the
 // ciphertext directory.
 func backingFiles(v *fstest.Volume) (n int) {
+	for _, open := range backingInodes(v) {
+		n += open
+	}
+	return n
+}
+
+// backingInodes counts them by inode number, which is the plaintext file's too.
+func backingInodes(v *fstest.Volume) map[uint64]int {
+	open := map[uint64]int{}
 	dir := fmt.Sprintf("/proc/%d/fd", v.Worker())
 	fds, _ := os.ReadDir(dir)
 	for _, fd := range fds {
@@ -66,10 +76,97 @@ func backingFiles(v *fstest.Volume) (n int) {
 		name, err := os.Readlink(filepath.Join(dir, fd.Name()))
 		if rel, relErr := filepath.Rel(v.Cipher, name); err == nil && relErr == nil && filepath.IsLocal(rel) &&
 			rel != "kmsfs.conf" && unix.Stat(filepath.Join(dir, fd.Name()), &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
-			n++
+			open[st.Ino]++
 		}
 	}
-	return n
+	return open
+}
+
+// aheadOrders are orders in which programs work through a directory.
+var aheadOrders = map[string]func(t *testing.T, dir string) []string{
+	"by name": func(t *testing.T, dir string) []string { // a pattern of a shell
+		names, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return names
+	},
+	"as listed": func(t *testing.T, dir string) []string { // find
+		f, err := os.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		names, err := f.Readdirnames(-1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range names {
+			names[i] = filepath.Join(dir, names[i])
+		}
+		return names
+	},
+	"by number": func(t *testing.T, dir string) (names []string) { // a loop that counts
+		for i := range aheadNumbered {
+			names = append(names, filepath.Join(dir, fmt.Sprint("f", i)))
+		}
+		return names
+	},
+}
+
+// aheadNumbered is how many files a directory has whose order is looked for: many
+// more than are opened ahead in a wrong one.
+const aheadNumbered = 400
+
+// TestOpenAheadInOrder: files are opened ahead in the order of the opens before,
+// whatever order the last directory was worked through in.
+func TestOpenAheadInOrder(t *testing.T) {
+	v := fstest.New(t)
+	walks := []string{
+		"by name", "by name", "as listed", "as listed", "by number", "by number",
+		"by name", "by number", "as listed", "by name",
+	}
+	for i := range walks {
+		dir := filepath.Join(v.Mnt, fmt.Sprint("d", i))
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for i := range aheadNumbered {
+			if err := os.WriteFile(filepath.Join(dir, fmt.Sprint("f", i)), []byte(fmt.Sprint(i)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	v.Remount()
+	for i, walk := range walks {
+		const read, ahead = 12, 6
+		names := aheadOrders[walk](t, filepath.Join(v.Mnt, fmt.Sprint("d", i)))
+		next := make([]uint64, ahead)
+		for i, name := range names[read:][:ahead] {
+			var st unix.Stat_t
+			if err := unix.Stat(name, &st); err != nil {
+				t.Fatal(err)
+			}
+			next[i] = st.Ino
+		}
+		readAll := func(names []string) {
+			for _, name := range names {
+				got, err := os.ReadFile(name)
+				if want := strings.TrimPrefix(filepath.Base(name), "f"); err != nil || string(got) != want {
+					t.Fatalf("%s: %q, %v", name, got, err)
+				}
+			}
+		}
+		readAll(names[:read])
+		err := fstest.Poll(10*time.Second, func() (bool, error) {
+			open := backingInodes(v)
+			return !slices.ContainsFunc(next, func(ino uint64) bool { return open[ino] == 0 }), nil
+		})
+		if err != nil {
+			t.Errorf("directory %d, %s: the next files are not open: %v", i, walk, err)
+		}
+		readAll(names[read:]) // who opens ahead in vain stops for a while
+	}
 }
 
 // TestOpenAhead: opens one after the other find their files open without asking

@@ -32,6 +32,7 @@ func TestScripts(t *testing.T) {
 			state := shortDir(t)
 			e.Setenv("STATE", state)
 			e.Setenv("KMSFS_STATE_DIR", state)
+			e.Setenv("GORACE", os.Getenv("GORACE"))
 			e.Defer(func() { endService(t, state) })
 			return nil
 		},
