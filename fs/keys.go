@@ -29,7 +29,7 @@ import (
 // wait, for a service that hangs: no lock but a node's own may be held.
 type KeyService interface {
 	Batch(ctx context.Context, items []kmsapi.BatchItem) ([]kmsapi.BatchResult, error)
-	Begin(ctx context.Context, items []kmsapi.BatchItem) (wait func() ([]kmsapi.BatchResult, error))
+	Begin(deadline time.Time, items []kmsapi.BatchItem) (wait func() ([]kmsapi.BatchResult, error))
 }
 
 // keyTimeout bounds one conversation with the key service. It is not tied to
@@ -194,13 +194,11 @@ func (k *keyring) create(fileID [16]byte, path string, who principal) pendingKey
 	if k.conf.Keys == format.KeysVolume {
 		return func() (*secret.Buffer, []byte, error) { return k.createByVolume(fileID) }
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
-	wait := k.svc.Begin(ctx, []kmsapi.BatchItem{{
+	wait := k.svc.Begin(time.Now().Add(keyTimeout), []kmsapi.BatchItem{{
 		Op: kmsapi.OpGenerateDataKey, KeyID: k.conf.KMSKey, NumberOfBytes: dataKeySize,
 		EncryptionContext: k.fileContext(path), ActAs: who.actAs(),
 	}})
 	return func() (*secret.Buffer, []byte, error) {
-		defer cancel()
 		res, err := single(answers(1, wait))
 		if err != nil {
 			return nil, nil, fmt.Errorf("make data key: %w", err)

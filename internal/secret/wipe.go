@@ -2,6 +2,7 @@ package secret
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"unsafe"
@@ -36,7 +37,7 @@ func WipeObject(x any) {
 		return
 	}
 	v := reflect.ValueOf(x)
-	w := wiper{seen: make(map[unsafe.Pointer]bool)}
+	var w wiper
 	switch v.Kind() {
 	case reflect.Pointer:
 		w.pointee(v)
@@ -84,19 +85,40 @@ func typeName(t reflect.Type) string {
 	return path + "." + t.Name()
 }
 
+// leadsSomewhere reports whether a value of type t can hold what wiper.value looks
+// for: a cipher is mostly numbers, and looking at each costs more than zeroing it.
+func leadsSomewhere(t reflect.Type) bool {
+	if known, ok := leadsCache.Load(t); ok {
+		return known.(bool)
+	}
+	leads := false
+	switch t.Kind() {
+	case reflect.Interface, reflect.Pointer, reflect.Slice:
+		leads = true
+	case reflect.Struct:
+		for i := range t.NumField() {
+			leads = leads || leadsSomewhere(t.Field(i).Type)
+		}
+	}
+	leadsCache.Store(t, leads)
+	return leads
+}
+
+var leadsCache sync.Map // reflect.Type to bool
+
 type wiper struct {
-	seen map[unsafe.Pointer]bool
+	seen []unsafe.Pointer // few
 }
 
 // pointee zeroes what p points to, after what that leads to.
-func (w wiper) pointee(p reflect.Value) {
-	if p.IsNil() || w.seen[p.UnsafePointer()] {
+func (w *wiper) pointee(p reflect.Value) {
+	if p.IsNil() || slices.Contains(w.seen, p.UnsafePointer()) {
 		return
 	}
-	w.seen[p.UnsafePointer()] = true
 	// NewAt drops the read-only mark that reflect puts on unexported fields.
 	e := reflect.NewAt(p.Type().Elem(), p.UnsafePointer()).Elem()
-	if e.Kind() == reflect.Struct {
+	if e.Kind() == reflect.Struct && leadsSomewhere(e.Type()) {
+		w.seen = append(w.seen, p.UnsafePointer())
 		w.fields(e, isCryptoType(e.Type()))
 	}
 	// SetZero runs the garbage collector's write barriers for pointer fields,
@@ -105,13 +127,13 @@ func (w wiper) pointee(p reflect.Value) {
 }
 
 // fields wipes what the fields of a struct lead to.
-func (w wiper) fields(s reflect.Value, ownsBytes bool) {
+func (w *wiper) fields(s reflect.Value, ownsBytes bool) {
 	for i := range s.NumField() {
 		w.value(s.Field(i), ownsBytes)
 	}
 }
 
-func (w wiper) value(f reflect.Value, ownsBytes bool) {
+func (w *wiper) value(f reflect.Value, ownsBytes bool) {
 	switch f.Kind() {
 	case reflect.Struct:
 		w.fields(f, ownsBytes)

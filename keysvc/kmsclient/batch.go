@@ -34,17 +34,23 @@ func (c *Client) Batch(ctx context.Context, items []kmsapi.BatchItem) ([]kmsapi.
 }
 
 // Begin is Batch in two halves: the service works on the items until the
-// function that Begin returns, which must be called once, waits for it.
-func (c *Client) Begin(ctx context.Context, items []kmsapi.BatchItem) func() ([]kmsapi.BatchResult, error) {
-	again := func() ([]kmsapi.BatchResult, error) { return c.Batch(ctx, items) }
+// function that Begin returns, which must be called once, waits for it. It gives up
+// at the deadline, as near as laneTimeout comes to it: a context would cost as much
+// as a system call, and mostly the answer is there in microseconds.
+func (c *Client) Begin(deadline time.Time, items []kmsapi.BatchItem) func() ([]kmsapi.BatchResult, error) {
+	again := func() ([]kmsapi.BatchResult, error) {
+		ctx, cancel := context.WithDeadline(context.Background(), deadline)
+		defer cancel()
+		return c.Batch(ctx, items)
+	}
 	if len(items) > laneItems {
 		return again
 	}
-	l, err := c.takeLane(ctx)
+	l, err := c.takeLane(context.Background())
 	if err != nil || l == nil {
 		return again
 	}
-	if err := l.send(ctx, items); err != nil {
+	if err := l.send(context.Background(), items); err != nil {
 		c.giveBack(l, err)
 		return again
 	}

@@ -65,6 +65,8 @@ func (c *Client) takeLane(ctx context.Context) (*lane, error) {
 }
 
 func (c *Client) newLane(ctx context.Context) (*lane, error) {
+	ctx, cancel := context.WithTimeout(ctx, laneTimeout)
+	defer cancel()
 	conn, err := c.dial(ctx)
 	if err != nil {
 		return nil, err
