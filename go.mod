@@ -12,6 +12,7 @@ require (
 	github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3 // JSON token by token, strictly: encoding/json/v2 before it is in Go
 	github.com/google/uuid v1.6.0 // key and request ids
 	github.com/hanwen/go-fuse/v2 v2.12.1 // the FUSE protocol
+	github.com/maruel/natural v1.3.0 // the order of names with numbers in them
 	github.com/rogpeppe/go-internal v1.16.0 // testscript, for tests of the commands
 	github.com/tink-crypto/tink-go/v2 v2.9.0 // AES-SIV for names and records
 	github.com/urfave/cli/v2 v2.27.7 // flags and help
@@ -35,7 +36,6 @@ require (
 	github.com/go-logr/stdr v1.2.2 // indirect
 	github.com/google/flatbuffers v25.2.10+incompatible // indirect
 	github.com/klauspost/compress v1.18.0 // indirect
-	github.com/maruel/natural v1.3.0 // indirect
 	github.com/russross/blackfriday/v2 v2.1.0 // indirect
 	github.com/xrash/smetrics v0.0.0-20240521201337-686a1a2994c1 // indirect
 	go.opentelemetry.io/auto/sdk v1.2.1 // indirect

@@ -15,11 +15,13 @@ import (
 // workload is one thing to measure. prepare brings the site into the state
 // that measure starts from and is not timed.
 type workload struct {
-	name    string
-	what    string
-	unit    string // what count counts; "" shows the time itself
-	count   func(scale) int
-	turns   int  // in each round, if more than one: it is over soon, and so depends much on the moment
+	name  string
+	what  string
+	unit  string // what count counts; "" shows the time itself
+	count func(scale) int
+	// turns in each round, if more than one: it is over soon, and so depends much on
+	// the moment. Not for workloads on the source tree, which share one by its turn.
+	turns   int
 	last    bool // runs when all other workloads have run all their rounds
 	prepare func(*job) error
 	measure func(*job) error

@@ -54,14 +54,23 @@ func sequenceOf(listed, opened []string, likely aheadOrder) aheadSequence {
 	if len(opened) < 2 || first.follows(opened) {
 		return first
 	}
-	for o := range aheadOrders {
-		if o != likely {
-			if s := newSequence(o, listed); s.follows(opened) {
-				return s
-			}
-		}
+	if s, ok := otherSequence(listed, opened, likely); ok {
+		return s
 	}
 	return first
+}
+
+// otherSequence returns the names in an order, not but, that the names opened follow.
+func otherSequence(listed, opened []string, but aheadOrder) (s aheadSequence, ok bool) {
+	for o := range aheadOrders {
+		if o == but {
+			continue
+		}
+		if s = newSequence(o, listed); s.follows(opened) {
+			return s, true
+		}
+	}
+	return s, false
 }
 
 func (s *aheadSequence) follows(opened []string) bool {

@@ -66,7 +66,7 @@ type aheadRun struct {
 	expiry *time.Timer // ends the run when it is not used for a while
 
 	mu      sync.Mutex // guards what follows; one batch is opened at a time
-	row     []string   // the names last opened since rowUsed, none of which had been opened ahead
+	row     []string   // the names last opened that were not open, since rowUsed files were used
 	rowUsed int64
 	listed  []string // the names of the directory's files
 	names   aheadSequence
@@ -173,14 +173,17 @@ func (run *aheadRun) openFrom(n *node, name string) {
 	}
 	run.findOrder(name)
 	at, found := run.names.at[name]
-	if !found || run.taken[at] {
+	if !found {
+		return
+	}
+	run.next = at
+	if run.taken[at] {
 		return
 	}
 	if run.unused.Load() >= aheadUnused {
 		run.vain = true
 		return
 	}
-	run.next = at
 	run.openNext()
 	if f := n.file.Load(); f != nil && f.ahead.Load() == run {
 		// This one was not opened ahead of anything.
@@ -197,6 +200,9 @@ func (run *aheadRun) findOrder(name string) {
 		run.setNames(sequenceOf(run.listed, run.row, aheadOrder(run.order.Load())))
 		return
 	}
+	if _, known := run.names.at[name]; !known {
+		return // made since
+	}
 	if used := run.used.Load(); used != run.rowUsed {
 		run.row, run.rowUsed = nil, used
 	}
@@ -204,7 +210,9 @@ func (run *aheadRun) findOrder(name string) {
 	if len(run.row) < aheadAfter || run.names.follows(run.row) {
 		return
 	}
-	run.setNames(sequenceOf(run.listed, run.row, run.names.order))
+	if s, ok := otherSequence(run.listed, run.row, run.names.order); ok {
+		run.setNames(s)
+	}
 	run.row = nil // not at each open, if there is no order
 }
 
@@ -333,6 +341,9 @@ func (a *openAhead) ended(run *aheadRun) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.runs, run.parent)
+	if a.parent == run.parent {
+		a.row = nil
+	}
 	if run.vain || int(run.used.Load()) < run.opened/4 {
 		a.trusted = false
 		a.backoff = min(max(2*a.backoff, aheadWait), aheadMaxBackoff)

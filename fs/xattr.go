@@ -56,7 +56,7 @@ func (r *Root) loadXattrs(n *node) (format.XattrSet, error) {
 		return set, nil
 	}
 	if f := n.file.Load(); f != nil && !f.promisesXattrs() {
-		return set, nil // until xattrMu is let go of
+		return set, nil // not cached: it changes under xattrMu, too
 	}
 	var st unix.Stat_t
 	err := r.withObject(n, &st, func(o object) error {

@@ -37,7 +37,11 @@ chmod 755 "$TMPDIR" # tests act as other users, too
 packages_run=
 # shellcheck disable=SC2317 # called by the trap
 clean_up() {
-	[ -z "$packages_run" ] || kill "$packages_run" 2>/dev/null || true
+	if [ -n "$packages_run" ]; then
+		kill -- "-$packages_run" 2>/dev/null || true
+		wait "$packages_run" || true
+		cat "$TMPDIR/packages"
+	fi
 	unmount_below "$TMPDIR"
 	end_processes_below "$TMPDIR"
 	rm -rf --one-file-system "$TMPDIR"
@@ -70,8 +74,10 @@ else
 	scans='.*\.(TestNoCopiesOfTheKeys|TestHKDFLeavesNoKey|TestNoAllocation)(/.*)?'
 	mapfile -t packages < <(go list ./... | grep -v '/fs$')
 	# Most of the time tests wait, for disks and deadlines: two run at a time.
+	set -m # in a process group of their own, to be ended as one
 	run "$may_skip|$scans" -race "${packages[@]}" >"$TMPDIR/packages" 2>&1 &
 	packages_run=$!
+	set +m
 	run "$may_skip" ./fs ./fs/internal/content ./fs/internal/format ./internal/secret || status=1
 	run "$may_skip" -race -run 'TestAppendRace|TestReadersAndWriters|TestDirectoryRace|TestNonce|TestDifferential|TestOpenAheadOfChanges' ./fs -kmsfs.ops 2000 || status=1
 	wait "$packages_run" || status=1

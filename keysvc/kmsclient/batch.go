@@ -34,9 +34,10 @@ func (c *Client) Batch(ctx context.Context, items []kmsapi.BatchItem) ([]kmsapi.
 }
 
 // Begin is Batch in two halves: the service works on the items until the
-// function that Begin returns, which must be called once, waits for it. It gives up
-// at the deadline, as near as laneTimeout comes to it: a context would cost as much
-// as a system call, and mostly the answer is there in microseconds.
+// function that Begin returns, which must be called once, waits for it. laneTimeout
+// bounds each step of the first try; only where that fails, and everything is asked
+// again, the deadline does: a context costs as much as a system call, and mostly the
+// answer is there in microseconds.
 func (c *Client) Begin(deadline time.Time, items []kmsapi.BatchItem) func() ([]kmsapi.BatchResult, error) {
 	again := func() ([]kmsapi.BatchResult, error) {
 		ctx, cancel := context.WithDeadline(context.Background(), deadline)

@@ -44,6 +44,7 @@ func FuzzParseHeader(f *testing.F) {
 			return
 		}
 		again := make([]byte, HeaderSize)
+		h.sealed = sealedPath{} // what was read is not just handed back
 		if err := s.MarshalHeader(again, h); err != nil || !bytes.Equal(again, b) {
 			t.Fatalf("%x reads as %+v, which is written as %x: %v", b, h, again, err)
 		}

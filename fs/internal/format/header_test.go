@@ -299,6 +299,31 @@ func TestHeaderMAC(t *testing.T) {
 	}
 }
 
+// TestHeaderKeepsNoOldPath writes a header again after each change of what its
+// sealed path depends on.
+func TestHeaderKeepsNoOldPath(t *testing.T) {
+	s := testSealer(t)
+	h := fileHeader()
+	for name, change := range map[string]func(){
+		"nothing": func() {},
+		"path":    func() { h.Path += "/elsewhere" },
+		"file":    func() { h.FileID[0]++ },
+		"no path": func() { h.Path = "" },
+	} {
+		change()
+		buf := make([]byte, HeaderSize)
+		for range 2 {
+			if err := s.MarshalHeader(buf, h); err != nil {
+				t.Fatal(err)
+			}
+			got, err := s.ParseHeader(buf)
+			if err != nil || got.Path != h.Path || got.FileID != h.FileID {
+				t.Errorf("%s: %+v, %v", name, got, err)
+			}
+		}
+	}
+}
+
 func BenchmarkHeader(b *testing.B) {
 	s := testSealer(b)
 	buf := make([]byte, HeaderSize)
@@ -311,6 +336,7 @@ func BenchmarkHeader(b *testing.B) {
 		b.Run("Marshal"+bb.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
+				bb.h.sealed = sealedPath{} // as a new file's
 				if err := s.MarshalHeader(buf, bb.h); err != nil {
 					b.Fatal(err)
 				}

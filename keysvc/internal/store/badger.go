@@ -124,14 +124,14 @@ func (b *Badger) Update(fn func(Tx) error) error {
 	return nil
 }
 
-// closePatience is how long Close waits. Badger writes what is new into a table
-// then, and where it cannot (the disk is full, the directory is gone) it tries
+// closePatience is how long Close waits for Badger. That writes what is new into a
+// table then, and where it cannot (the disk is full, the directory is gone) it tries
 // again for ever, and says so in the log each time.
 const closePatience = 10 * time.Second
 
-// Close fails where the last table cannot be written. Nothing is lost by that:
-// the write-ahead log has every committed change, and the next OpenBadger reads
-// it. Until this process ends the directory may stay in use.
+// Close waits for the update that is under way, and fails where the last table
+// cannot be written. The write-ahead log has every committed change, and the next
+// OpenBadger reads it. Until this process ends the directory may stay in use.
 func (b *Badger) Close() error {
 	b.committing.Lock()
 	defer b.committing.Unlock()
@@ -148,7 +148,7 @@ func (b *Badger) Close() error {
 		}
 		return nil
 	case <-time.After(b.patience):
-		return fmt.Errorf("close the key store: its last table could not be written for %v, the log says why; the changes are in its write-ahead log, which the next start reads", b.patience)
+		return fmt.Errorf("close the key store: not done after %v, see the log for the cause; what was committed is in its write-ahead log, which the next start reads", b.patience)
 	}
 }
 
