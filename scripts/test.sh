@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the tests: `scripts/test.sh` those of every change, `scripts/test.sh
-# long` those that take an hour too. Nothing may be skipped that could run
+# long` those that take 40 minutes too. Nothing may be skipped that could run
 # here, and nothing may be left behind: a mount, a process or a file below the
 # run's own temporary directory fails it.
 #
