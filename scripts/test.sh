@@ -79,7 +79,7 @@ else
 	packages_run=$!
 	set +m
 	run "$may_skip" ./fs ./fs/internal/content ./fs/internal/format ./internal/secret || status=1
-	run "$may_skip" -race -run 'TestAppendRace|TestReadersAndWriters|TestDirectoryRace|TestNonce|TestDifferential|TestOpenAheadOfChanges' ./fs -kmsfs.ops 2000 || status=1
+	run "$may_skip" -race -run 'TestAppendRace|TestReadersAndWriters|TestDirectoryRace|TestNonce|TestDifferential|TestOpenAheadOfChanges' ./fs -kmsfs.ops 3000 || status=1
 	wait "$packages_run" || status=1
 	packages_run=
 	cat "$TMPDIR/packages"

@@ -133,8 +133,7 @@ func (v *Volume) Command(ctx context.Context, args ...string) *exec.Cmd {
 		"HOME="+home, "XDG_STATE_HOME="+home, "XDG_CONFIG_HOME="+home,
 		"XDG_RUNTIME_DIR="+home, "XDG_CACHE_HOME="+home,
 		// A data race in the worker is a failure of the test, see raceReports.
-		// Programs built for the detector would sleep a second before they exit.
-		"GORACE=atexit_sleep_ms=10 log_path="+filepath.Join(v.dir, "race"))
+		"GORACE="+os.Getenv("GORACE")+" log_path="+filepath.Join(v.dir, "race"))
 	cmd.WaitDelay = 10 * time.Second
 	return cmd
 }
