@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -51,8 +52,11 @@ type Conn struct {
 
 	turn  sync.Mutex // held by the loop that reads
 	spin  spinner    // guarded by turn
+	crowd crowd      // guarded by turn
 	watch watchdog
 	pace  pace
+
+	requests atomic.Int64 // how many were read
 
 	mu      sync.Mutex
 	waiting int // loops that wait for their turn; guarded by mu
@@ -145,6 +149,7 @@ func (c *Conn) loop() {
 			c.turn.Unlock()
 			return
 		}
+		nth := c.requests.Add(1)
 		op, start := opcode(b.in), c.watch.now()
 		reading = c.quick(b, n) && c.watch.begin(start)
 		if !reading {
@@ -156,19 +161,20 @@ func (c *Conn) loop() {
 		took := c.watch.now() - start
 		c.pace.note(op, took)
 		if reading {
-			reading = c.answered(start, took)
+			reading = c.answered(start, took, nth)
 		}
 	}
 }
 
 // quick reports whether the request is to be answered before the next is read.
 // Others that wait need another loop, unless nobody waits for this one's answer.
+// Holds: c.turn.
 func (c *Conn) quick(b *buffers, n int) bool {
 	op := opcode(b.in)
 	if c.pace.slow(op) || max(n, payload(b.in[:n])) > c.o.QuickSize {
 		return false
 	}
-	return op == opRelease || op == opReleaseDir || !c.readable()
+	return op == opRelease || op == opReleaseDir || !c.crowd.near() || !c.readable()
 }
 
 // takeTurn waits until it is the caller's turn to read; false if there are

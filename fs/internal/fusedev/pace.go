@@ -12,9 +12,11 @@ type pace struct {
 	isSlow [64]atomic.Bool // by opcode
 }
 
-// paceSlow is what takes so long that others should not wait for it, and that waking
-// a thread for them does not matter.
-const paceSlow = 300 * time.Microsecond
+// paceSlow is what takes so long that others should not wait even until the watchdog
+// looks, and that waking a thread for them does not matter. It is a multiple of what
+// a disk or the key service takes on a machine that others keep busy: there a thread
+// that wakes for nobody costs most.
+const paceSlow = 2 * time.Millisecond
 
 // slow reports whether the last request of a kind was slow, or none is known.
 func (p *pace) slow(op uint32) bool {

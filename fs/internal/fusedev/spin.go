@@ -42,13 +42,21 @@ func (c *Conn) read(buf []byte, expected bool) (int, error) {
 		return unix.Read(c.fd, buf)
 	}
 	if s.score > 0 {
-		soon := c.spinUntilReadable()
-		s.note(soon)
+		if c.readable() {
+			c.crowd.met()
+			s.note(true)
+		} else {
+			s.note(c.spinUntilReadable())
+		}
 		return unix.Read(c.fd, buf)
 	}
 	start := time.Now()
 	n, err := unix.Read(c.fd, buf)
-	s.note(time.Since(start) < spinFor)
+	slept := time.Since(start)
+	if slept < awake {
+		c.crowd.met()
+	}
+	s.note(slept < spinFor)
 	return n, err
 }
 

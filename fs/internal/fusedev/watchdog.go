@@ -51,13 +51,13 @@ func (w *watchdog) rouse() {
 	}
 }
 
-// answered notes that the request begun then has been answered, and reports
-// whether it still is the loop's turn.
-func (c *Conn) answered(begun, took int64) bool {
+// answered notes that the request begun then, the nth that was read, has been
+// answered, and reports whether it still is the loop's turn.
+func (c *Conn) answered(begun, took, nth int64) bool {
 	w := &c.watch
 	mine := w.since.CompareAndSwap(begun, 0)
 	// It harms nobody to have been slow if nobody waits.
-	if took > int64(watchSlow) && (!mine || c.readable()) {
+	if took > int64(watchSlow) && (c.requests.Load() != nth || mine && c.readable()) {
 		w.until.Store(w.now() + int64(watchPause))
 	}
 	return mine
