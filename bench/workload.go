@@ -44,6 +44,7 @@ func workloads() []workload {
 	return []workload{{
 		name: "seqwrite", what: "write a new file, 1 MiB at a time, then fsync",
 		unit: "MiB/s", count: func(s scale) int { return s.SeqMiB },
+		turns:   3,
 		prepare: func(j *job) error { return j.remove("seq") },
 		measure: (*job).writeSequential,
 	}, {
