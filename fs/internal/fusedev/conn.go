@@ -6,8 +6,8 @@
 // answered at once, as the last of its kind was, it answers itself, and then looks
 // for the next for a moment before it sleeps: a program that works through a tree
 // sends its next request within microseconds, and waking a thread for each would
-// cost more than answering it. Before a request that takes longer, and whenever more
-// are waiting, it passes the reading on first; and where an answer takes longer than
+// cost more than answering it. Before a request that takes longer, and where others are
+// seen to wait, it passes the reading on first; and where an answer takes longer than
 // was thought, a watchdog does.
 package fusedev
 
@@ -90,9 +90,9 @@ func Mount(o Options) (*Conn, error) {
 	c := &Conn{o: o, fd: fd, spin: newSpinner(), watch: newWatchdog()}
 	b := c.getBuffers()
 	defer c.spare.Put(b)
-	n, err := c.read(b.in, false)
+	n, err := c.read(b.in, 0)
 	for err == unix.EINTR {
-		n, err = c.read(b.in, false)
+		n, err = c.read(b.in, 0)
 	}
 	if err == nil && (n < headerIn || opcode(b.in) != opInit) {
 		err = errors.New("the kernel's first request is not INIT")
@@ -131,13 +131,16 @@ func (c *Conn) loop() {
 	b := c.getBuffers()
 	defer c.spare.Put(b)
 	reading := false
+	var last uint32 // opcode of the request that was answered just now, if any
 	for {
-		answered := reading // one just now, whose caller may go on at once
-		if !reading && !c.takeTurn() {
-			return
+		if !reading {
+			if !c.takeTurn() {
+				return
+			}
+			last = 0
 		}
 		reading = true
-		n, err := c.read(b.in, answered)
+		n, err := c.read(b.in, last)
 		switch err {
 		case nil:
 		case unix.EINTR, unix.EAGAIN, unix.ENOENT: // a signal, or the request was taken back
@@ -151,6 +154,7 @@ func (c *Conn) loop() {
 		}
 		nth := c.requests.Add(1)
 		op, start := opcode(b.in), c.watch.now()
+		last = op
 		reading = c.quick(b, n) && c.watch.begin(start)
 		if !reading {
 			c.passTurn()
@@ -174,7 +178,21 @@ func (c *Conn) quick(b *buffers, n int) bool {
 	if c.pace.slow(op) || max(n, payload(b.in[:n])) > c.o.QuickSize {
 		return false
 	}
-	return op == opRelease || op == opReleaseDir || !c.crowd.near() || !c.readable()
+	if unawaited(op) || !c.crowd.near() || !c.readable() {
+		return true
+	}
+	c.crowd.met()
+	return false
+}
+
+// unawaited reports whether a caller goes on without an answer, perhaps with its next
+// request.
+func unawaited(op uint32) bool {
+	switch op {
+	case opRelease, opReleaseDir, opForget, opBatchForget:
+		return true
+	}
+	return false
 }
 
 // takeTurn waits until it is the caller's turn to read; false if there are

@@ -4,7 +4,7 @@ import "time"
 
 // crowd remembers whether requests have come while another was answered. To ask the
 // kernel whether more are waiting costs a system call before each answer, and a
-// program that works alone never has two.
+// program that works alone, and waits for each answer, never has two.
 type crowd struct {
 	left int // requests before which it is still worth asking
 }
@@ -13,11 +13,12 @@ const (
 	// crowdLasts is for how many requests one that had to wait counts: few programs
 	// send a single one beside another's.
 	crowdLasts = 8
-	// awake is less than any sleep takes: a request read within it was there before.
+	// awake is less than any sleep takes: a small request read within it was there
+	// before. Others are noticed by the watchdog.
 	awake = 3 * time.Microsecond
 )
 
-// met notes that a request was waiting when another had been answered.
+// met notes that a request was waiting while another was answered.
 func (c *crowd) met() { c.left = crowdLasts }
 
 // near reports whether more requests may be waiting, each time for one fewer.

@@ -12,10 +12,10 @@ type pace struct {
 	isSlow [64]atomic.Bool // by opcode
 }
 
-// paceSlow is what takes so long that others should not wait even until the watchdog
-// looks, and that waking a thread for them does not matter. It is a multiple of what
-// a disk or the key service takes on a machine that others keep busy: there a thread
-// that wakes for nobody costs most.
+// paceSlow is what takes so long that the next of its kind should not make others wait
+// even until the watchdog looks, and that waking a thread for it does not matter. It is
+// a multiple of what a disk or the key service takes on a machine that others keep busy:
+// there a thread that wakes for nobody costs most.
 const paceSlow = 2 * time.Millisecond
 
 // slow reports whether the last request of a kind was slow, or none is known.

@@ -34,30 +34,37 @@ func (s *spinner) note(soon bool) {
 	}
 }
 
-// read reads one request. To look for it before sleeping makes sense only where
-// one is expected now.
-func (c *Conn) read(buf []byte, expected bool) (int, error) {
+// read reads one request. It looks for it before it sleeps only where one is expected:
+// when this loop has answered one just now, of the opcode last.
+func (c *Conn) read(buf []byte, last uint32) (int, error) {
 	s := &c.spin
-	if !expected || !s.enabled {
+	if last == 0 {
 		return unix.Read(c.fd, buf)
 	}
-	if s.score > 0 {
-		if c.readable() {
-			c.crowd.met()
-			s.note(true)
-		} else {
+	if s.enabled && s.score > 0 {
+		if !c.readable() {
 			s.note(c.spinUntilReadable())
+			return unix.Read(c.fd, buf)
 		}
+		c.waited(last)
+		s.note(true)
 		return unix.Read(c.fd, buf)
 	}
 	start := time.Now()
 	n, err := unix.Read(c.fd, buf)
 	slept := time.Since(start)
-	if slept < awake {
-		c.crowd.met()
+	if err == nil && slept < awake {
+		c.waited(last)
 	}
 	s.note(slept < spinFor)
 	return n, err
+}
+
+// waited notes that a request came while one of the opcode last was answered.
+func (c *Conn) waited(last uint32) {
+	if !unawaited(last) {
+		c.crowd.met()
+	}
 }
 
 func (c *Conn) spinUntilReadable() bool {

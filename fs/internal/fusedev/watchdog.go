@@ -19,7 +19,7 @@ type watchdog struct {
 }
 
 const (
-	watchEvery = 500 * time.Microsecond // as long as others wait at most, or twice that
+	watchEvery = 500 * time.Microsecond // as long as others wait for one answer at most, or twice that
 	watchSlow  = 200 * time.Microsecond // an answer that was not quick, though others waited
 	watchPause = 10 * time.Millisecond  // for how long none is then taken to be
 )
@@ -83,6 +83,7 @@ func (c *Conn) guard() {
 			}
 			idle = 0
 			if w.now()-since > int64(watchEvery) && w.since.CompareAndSwap(since, 0) {
+				c.crowd.met() // the turn is ours; others may have come, each as slow
 				c.passTurn()
 			}
 		}
