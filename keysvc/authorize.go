@@ -52,11 +52,20 @@ func (s *Service) perform(a access, use func(materials) error) error {
 
 // evaluation is a question to the policies. It is used again, for its memory.
 type evaluation struct {
+	service  *Service
+	access   *access
 	request  policy.Request
 	policies policy.Policies
 }
 
 var evaluations = sync.Pool{New: func() any { return new(evaluation) }}
+
+// release gives e back.
+func (e *evaluation) release() {
+	e.service, e.access = nil, nil
+	e.request.Context.Reset()
+	evaluations.Put(e)
+}
 
 // authorize asks the key policy and the caller's identity-based policies.
 func (s *Service) authorize(a *access) error {
@@ -64,7 +73,7 @@ func (s *Service) authorize(a *access) error {
 		return hiddenKey(a.caller, a.name(), a.key.arn)
 	}
 	e := evaluations.Get().(*evaluation)
-	defer evaluations.Put(e)
+	defer e.release()
 	d := s.decide(a, e)
 	if d.Allowed() {
 		return nil
@@ -109,7 +118,8 @@ func (s *Service) decide(a *access, e *evaluation) policy.Decision {
 	case a.principal != nil:
 		r.ResourceAccount = a.principal.Account
 	}
-	s.describe(a, &r.Context, len(p.Identity) > 0 || p.Boundary != nil)
+	e.service, e.access = s, a
+	r.Context.DescribedBy(e)
 	d := policy.Evaluate(r, p)
 	if d.Outcome != policy.ImplicitDeny {
 		return d

@@ -8,12 +8,12 @@ import (
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
 
-// describe fills in c with the facts about a that conditions can ask for: AWS's
-// global condition keys that have a meaning here, and those of KMS. What a key
+// Describe fills in c with the facts about the access that conditions can ask for:
+// AWS's global condition keys that have a meaning here, and those of KMS. What a key
 // policy never looks at (tags and aliases of the key) is left out unless there are
 // identity-based policies.
-func (s *Service) describe(a *access, c *policy.Context, identity bool) {
-	c.Reset()
+func (e *evaluation) Describe(c *policy.Context) {
+	s, a, p := e.service, e.access, &e.policies
 	c.SetPrincipal(&a.caller.Principal)
 	s.describeRequest(&a.caller, c)
 	if a.conditions != nil {
@@ -37,7 +37,7 @@ func (s *Service) describe(a *access, c *policy.Context, identity bool) {
 		c.Set("kms:EncryptionAlgorithm", kmsapi.SpecSymmetricDefault)
 	}
 	setEncryptionContext(c, a.context)
-	if identity {
+	if len(p.Identity) > 0 || p.Boundary != nil {
 		for _, t := range r.Tags {
 			c.Set("aws:ResourceTag/"+t.TagKey, t.TagValue)
 		}

@@ -18,10 +18,11 @@ import (
 // for any. The same goes for a key that is set twice, or under two spellings, as
 // an encryption context {"a": "1", "A": "2"} does.
 //
-// The zero Context is empty. Not safe for concurrent writers.
+// The zero Context is empty. Not safe for concurrent use.
 type Context struct {
-	entries []entry
-	hashes  []uint32 // of the entries' names: a look-up goes through these first
+	describer Describer // until somebody asks for a key
+	entries   []entry
+	hashes    []uint32 // of the entries' names: a look-up goes through these first
 }
 
 type entry struct {
@@ -49,7 +50,17 @@ func (c *Context) add(e entry) {
 }
 
 // Reset empties the Context and keeps its memory.
-func (c *Context) Reset() { c.entries, c.hashes = c.entries[:0], c.hashes[:0] }
+func (c *Context) Reset() { c.describer, c.entries, c.hashes = nil, c.entries[:0], c.hashes[:0] }
+
+// A Describer sets the keys of a request.
+type Describer interface{ Describe(c *Context) }
+
+// DescribedBy empties the Context. The first condition or policy variable that asks for
+// a key has d fill it in: many policies have none.
+func (c *Context) DescribedBy(d Describer) {
+	c.Reset()
+	c.describer = d
+}
 
 // A keyRef is a key as a policy names it.
 type keyRef struct {
@@ -74,6 +85,10 @@ func newKeyRef(kind Kind, name string) keyRef {
 func (c *Context) values(key keyRef) []string {
 	if key.absent {
 		return nil
+	}
+	if d := c.describer; d != nil {
+		c.describer = nil
+		d.Describe(c)
 	}
 	var found []string
 	for i, hash := range c.hashes {

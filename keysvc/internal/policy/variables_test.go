@@ -242,3 +242,46 @@ func TestSetPrincipal(t *testing.T) {
 		}
 	}
 }
+
+// described counts how often it is asked.
+type described struct{ asked int }
+
+func (d *described) Describe(c *policy.Context) {
+	d.asked++
+	c.Set("kms:KeySpec", "SYMMETRIC_DEFAULT")
+}
+
+// TestDescribedBy: a request is described when a policy asks what it is like, and once.
+func TestDescribedBy(t *testing.T) {
+	for text, want := range map[string]int{
+		`"Resource": "*"`: 0,
+		`"Resource": "*", "Condition": {"StringEquals": {"kms:KeySpec": "SYMMETRIC_DEFAULT"}}`:                                            1,
+		`"Resource": "*", "Condition": {"StringEquals": {"kms:KeySpec": "SYMMETRIC_DEFAULT"}, "Null": {"kms:ViaService": "true"}}`:        1,
+		`"Resource": "*", "Condition": {"StringLike": {"kms:KeySpec": "SYMMETRIC_${kms:KeySpec}*"}}`:                                      1,
+		`"Resource": "arn:aws:kms:us-east-1:000000000000:key/${kms:KeySpec}"`:                                                             1,
+		`"Resource": "*", "Condition": {"StringEquals": {"kms:ResourceAliases": "alias/a"}}`:                                              1,
+		`"Resource": "arn:aws:kms:us-east-1:000000000000:key/other", "Condition": {"StringEquals": {"kms:KeySpec": "SYMMETRIC_DEFAULT"}}`: 0,
+	} {
+		doc, err := policy.Parse(policy.IdentityPolicy, []byte(`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "kms:Decrypt", `+text+`}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := policy.Request{Action: "kms:Decrypt", Resource: "arn:aws:kms:us-east-1:000000000000:key/k", ResourceAccount: "000000000000",
+			Principal: policy.Principal{Type: policy.User, Account: "000000000000", ARN: "arn:aws:iam::000000000000:user/u", UniqueID: "AIDAU"}}
+		var d described
+		r.Context.Set("kms:KeySpec", "left from another request")
+		r.Context.DescribedBy(&d)
+		p := &policy.Policies{Identity: []*policy.Document{doc}}
+		policy.Evaluate(&r, p)
+		policy.Evaluate(&r, p)
+		if d.asked != want {
+			t.Errorf("%s: described %d times, not %d", text, d.asked, want)
+		}
+		r.Context.DescribedBy(&d)
+		r.Context.Reset()
+		policy.Evaluate(&r, p)
+		if d.asked != want {
+			t.Errorf("%s: an empty context is described", text)
+		}
+	}
+}
