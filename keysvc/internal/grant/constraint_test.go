@@ -65,6 +65,8 @@ func TestConstraintMatches(t *testing.T) {
 		{"subset, other alphabets fold", subset(pairs{"ключ": "1"}), pairs{"КЛЮЧ": "1"}, yes},
 		{"subset, the Kelvin sign is a k", subset(pairs{"\u212a": "1"}), pairs{"k": "1"}, yes},
 		{"subset, bytes that are no UTF-8", subset(pairs{"\xff": "1"}), pairs{"\xfe": "1"}, no},
+		{"subset, bytes that are no UTF-8, and the sign for such", subset(pairs{"\xff": "1"}), pairs{"\ufffd": "1"}, no},
+		{"subset, that sign, and such bytes", subset(pairs{"\ufffd": "1"}), pairs{"\xff": "1"}, no},
 		{"subset, the same bytes", subset(pairs{"\xff": "1"}), pairs{"\xff": "1"}, yes},
 		{"equals, the same", equals(pairs{"a": "1", "b": "2"}), pairs{"b": "2", "a": "1"}, yes},
 		{"equals, more", equals(pairs{"a": "1"}), pairs{"a": "1", "b": "2"}, no},

@@ -75,6 +75,9 @@ func TestGrantJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(`{"Operations":["Decrypt","Fly"]}`), new(grant.Grant)); err == nil {
 		t.Error("an operation of a later version is read as none")
 	}
+	if err := json.Unmarshal([]byte(`{"Operations":{"Decrypt":true}}`), new(grant.Grant)); err == nil {
+		t.Error("operations in another form are read as none")
+	}
 }
 
 func TestCovers(t *testing.T) {
@@ -140,7 +143,7 @@ func TestReach(t *testing.T) {
 }
 
 func TestTokens(t *testing.T) {
-	key := [16]byte{1, 2, 3}
+	key := [16]byte{7, 8, 9}
 	g, other := grant.New(grant.Grant{}), grant.New(grant.Grant{})
 	if !grant.IsID(g.ID) || g.ID == other.ID || len(g.ID) != 64 {
 		t.Errorf("ids %s and %s", g.ID, other.ID)
@@ -173,6 +176,21 @@ func TestTokens(t *testing.T) {
 		if _, ok := grant.ParseToken(bad); ok {
 			t.Errorf("ParseToken accepts %q", bad)
 		}
+	}
+}
+
+// TestNoTokenOfAnotherID: it would be taken apart at other places than it was put together.
+func TestNoTokenOfAnotherID(t *testing.T) {
+	id := grant.New(grant.Grant{}).ID
+	for _, bad := range []string{"", id[:62], id + "00", id + "0", id[:63], id[:63] + "g", id + "no"} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("there is a token of a grant %q", bad)
+				}
+			}()
+			(&grant.Grant{ID: bad}).NewToken([16]byte{})
+		}()
 	}
 }
 

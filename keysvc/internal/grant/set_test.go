@@ -202,7 +202,7 @@ func TestFindAsAScanDoes(t *testing.T) {
 
 // TestFindFoldsKeys: also letters that have more than two forms.
 func TestFindFoldsKeys(t *testing.T) {
-	for _, forms := range [][]string{{"a", "A"}, {"s", "S", "ſ"}, {"k", "K", "\u212a"}, {"å", "Å", "\u212b"}, {"σ", "ς", "Σ"}} {
+	for _, forms := range [][]string{{"a", "A"}, {"z", "Z"}, {"ab", "Ab", "aB"}, {"s", "S", "ſ"}, {"k", "K", "\u212a"}, {"å", "Å", "\u212b"}, {"σ", "ς", "Σ"}} {
 		for _, granted := range forms {
 			var s grant.Set
 			add(t, &s, grant.Grant{Grantee: to("u"), Operations: operations(t, "Decrypt"), Constraint: subset(pairs{granted: "1"})})
@@ -277,6 +277,31 @@ func TestFindLooksAtFew(t *testing.T) {
 		}
 		if n := s.Held(); n != held {
 			t.Errorf("%s: removed grants have %d places left", set.name, n-held)
+		}
+		s.Remove(stays.ID)
+		if n := s.Held(); n != 0 {
+			t.Errorf("%s: a set without grants has %d places", set.name, n)
+		}
+	}
+}
+
+// TestGrantsOfNobody: a caller without a role is not one whose role has no id.
+func TestGrantsOfNobody(t *testing.T) {
+	var s grant.Set
+	add(t, &s, grant.Grant{Operations: operations(t, "Decrypt")})
+	if g, reach := s.Find(grant.Caller{Self: "u"}, "Decrypt", nil); g != nil || reach != grant.None {
+		t.Errorf("a grant to nobody reaches %v", reach)
+	}
+}
+
+// TestPlaces: in sorted order, of its grantee, and by its pair. Only a grant that had a
+// choice of pairs has a fourth.
+func TestPlaces(t *testing.T) {
+	for n, p := range map[int]pairs{3: {"a": "1"}, 4: {"a": "1", "b": "2"}} {
+		var s grant.Set
+		add(t, &s, grant.Grant{Grantee: to("u"), Operations: operations(t, "Decrypt"), Constraint: subset(p)})
+		if s.Held() != n {
+			t.Errorf("a grant for %v has %d places", p, s.Held())
 		}
 	}
 }
