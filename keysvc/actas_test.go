@@ -12,7 +12,7 @@ import (
 // TestActAs: items are decided for whom they name, if whoever has the
 // connection may name them.
 func TestActAs(t *testing.T) {
-	const alice, bob, forwarder, stranger = 5001, 5002, 5003, 5004
+	const alice, bob, forwarder, stranger, wishful = 5001, 5002, 5003, 5004, 5005
 	srv := keysvctest.NewServer(t, keysvctest.WithForwarders(forwarder, stranger))
 	c := srv.Client()
 	key := clientKey(t, c)
@@ -22,9 +22,11 @@ func TestActAs(t *testing.T) {
 		{"Effect": "Allow", "Principal": {"AWS": %q}, "Action": "kms:GenerateDataKey", "Resource": "*"}]}`, arn(alice)), false); err != nil {
 		t.Fatal(err)
 	}
-	allowLocal(t, c, forwarder, `{"Version": "2012-10-17", "Statement": [
-		{"Effect": "Allow", "Action": "kmsfs:ActAs", "Resource": "arn:aws:iam::000000000000:user/local/*"},
-		{"Effect": "Deny", "Action": "kmsfs:ActAs", "Resource": "`+arn(bob)+`"}]}`)
+	for _, uid := range []int{forwarder, wishful} {
+		allowLocal(t, c, uid, `{"Version": "2012-10-17", "Statement": [
+			{"Effect": "Allow", "Action": "kmsfs:ActAs", "Resource": "arn:aws:iam::000000000000:user/local/*"},
+			{"Effect": "Deny", "Action": "kmsfs:ActAs", "Resource": "`+arn(bob)+`"}]}`)
+	}
 	for _, a := range []struct {
 		who  uint32
 		as   int // -1: nobody
@@ -42,8 +44,9 @@ func TestActAs(t *testing.T) {
 		{forwarder, alice, ""},
 		{forwarder, -1, kmsapi.CodeAccessDenied},
 		{forwarder, bob, kmsapi.CodeAccessDenied},
-		{forwarder, 0, kmsapi.CodeAccessDenied}, // no user/local/*
-		{stranger, alice, kmsapi.CodeAccessDenied},
+		{forwarder, 0, kmsapi.CodeAccessDenied},    // no user/local/*
+		{stranger, alice, kmsapi.CodeAccessDenied}, // no policy lets them
+		{wishful, alice, kmsapi.CodeAccessDenied},  // a policy does, and they are no forwarder
 	} {
 		it := kmsapi.BatchItem{Op: kmsapi.OpGenerateDataKey, KeyID: key, NumberOfBytes: 32}
 		if a.as >= 0 {

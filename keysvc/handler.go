@@ -53,7 +53,7 @@ type protocol interface {
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := uuid.NewString()
-	w.Header().Set("x-amzn-RequestId", id)
+	w.Header().Set("X-Amzn-Requestid", id) // in the form in which Go sends it anyway
 	q := &request{Request: r, protocol: h.protocol(r), call: new(call), answer: w.Header()}
 	q.call.record.RequestID = id
 	out, err := h.run(q)

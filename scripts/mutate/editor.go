@@ -234,6 +234,9 @@ func (e *editor) literal(n *ast.BasicLit) {
 		more, less := e.add(n, n.Value+" + 1"), e.add(n, n.Value+" - 1")
 		e.instead(n, fmt.Sprintf("(%[1]s(%[2]s) + %[1]s(mutantOne__(%[3]d)) - %[1]s(mutantOne__(%[4]d)))", name, n.Value, more, less))
 	case token.STRING:
+		if strings.Contains(n.Value, " ") {
+			return // a sentence, for people
+		}
 		e.instead(n, fmt.Sprintf("(%s + %s(mutantText__(%d)))", n.Value, name, e.add(n, "text "+n.Value)))
 	}
 }

@@ -9,8 +9,8 @@
 // Changes are: a condition that always or never holds, a comparison or a logical
 // operator that is another, a boolean turned round, a number that is one more or less, a
 // text with a character more, a statement left out, a result that is the zero value.
-// Constants, rune literals, definitions (:=), and calls after defer and go stay as they
-// are.
+// Constants, rune literals, definitions (:=), calls after defer and go, and texts with a
+// space, which are for people, stay as they are.
 //
 // The tests run with -short on one processor each, so that races are not looked for.
 // Tests that a change makes run for ever are ended, and have noticed it.

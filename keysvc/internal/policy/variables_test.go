@@ -253,35 +253,43 @@ func (d *described) Describe(c *policy.Context) {
 
 // TestDescribedBy: a request is described when a policy asks what it is like, and once.
 func TestDescribedBy(t *testing.T) {
-	for text, want := range map[string]int{
-		`"Resource": "*"`: 0,
-		`"Resource": "*", "Condition": {"StringEquals": {"kms:KeySpec": "SYMMETRIC_DEFAULT"}}`:                                            1,
-		`"Resource": "*", "Condition": {"StringEquals": {"kms:KeySpec": "SYMMETRIC_DEFAULT"}, "Null": {"kms:ViaService": "true"}}`:        1,
-		`"Resource": "*", "Condition": {"StringLike": {"kms:KeySpec": "SYMMETRIC_${kms:KeySpec}*"}}`:                                      1,
-		`"Resource": "arn:aws:kms:us-east-1:000000000000:key/${kms:KeySpec}"`:                                                             1,
-		`"Resource": "*", "Condition": {"StringEquals": {"kms:ResourceAliases": "alias/a"}}`:                                              1,
-		`"Resource": "arn:aws:kms:us-east-1:000000000000:key/other", "Condition": {"StringEquals": {"kms:KeySpec": "SYMMETRIC_DEFAULT"}}`: 0,
+	const key = "arn:aws:kms:us-east-1:000000000000:key/"
+	for _, c := range []struct {
+		resource, condition string
+		asked               int
+		allowed             bool
+	}{
+		{"*", `{}`, 0, true},
+		{"*", `{"StringEquals": {"kms:KeySpec": "SYMMETRIC_DEFAULT"}}`, 1, true},
+		{"*", `{"StringEquals": {"kms:KeySpec": "SYMMETRIC_DEFAULT"}, "Null": {"kms:ViaService": "true"}}`, 1, true},
+		{"*", `{"StringLike": {"kms:KeySpec": "${kms:KeySpec}*"}}`, 1, true},
+		{"*", `{"StringEquals": {"kms:ResourceAliases": "alias/a"}}`, 1, false},
+		{key + "SYMMETRIC_DEFAULT", `{}`, 0, true},
+		{key + "${kms:KeySpec}", `{}`, 1, true},
+		{key + "other", `{"StringEquals": {"kms:KeySpec": "SYMMETRIC_DEFAULT"}}`, 0, false},
 	} {
-		doc, err := policy.Parse(policy.IdentityPolicy, []byte(`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "kms:Decrypt", `+text+`}}`))
+		doc, err := policy.Parse(policy.IdentityPolicy, []byte(whole(`{"Effect": "Allow", "Action": "kms:Decrypt", "Resource": "`+c.resource+`", "Condition": `+c.condition+`}`)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := policy.Request{Action: "kms:Decrypt", Resource: "arn:aws:kms:us-east-1:000000000000:key/k", ResourceAccount: "000000000000",
-			Principal: policy.Principal{Type: policy.User, Account: "000000000000", ARN: "arn:aws:iam::000000000000:user/u", UniqueID: "AIDAU"}}
+		r := policy.Request{Action: "kms:Decrypt", Resource: key + "SYMMETRIC_DEFAULT", Principal: people["alice"], ResourceAccount: people["alice"].Account}
+		p := &policy.Policies{Identity: []*policy.Document{doc}}
 		var d described
 		r.Context.Set("kms:KeySpec", "left from another request")
 		r.Context.DescribedBy(&d)
-		p := &policy.Policies{Identity: []*policy.Document{doc}}
-		policy.Evaluate(&r, p)
-		policy.Evaluate(&r, p)
-		if d.asked != want {
-			t.Errorf("%s: described %d times, not %d", text, d.asked, want)
+		for range 2 {
+			if policy.Evaluate(&r, p).Allowed() != c.allowed {
+				t.Errorf("%s if %s: not %v", c.resource, c.condition, c.allowed)
+			}
+		}
+		if d.asked != c.asked {
+			t.Errorf("%s if %s: described %d times, not %d", c.resource, c.condition, d.asked, c.asked)
 		}
 		r.Context.DescribedBy(&d)
 		r.Context.Reset()
 		policy.Evaluate(&r, p)
-		if d.asked != want {
-			t.Errorf("%s: an empty context is described", text)
+		if d.asked != c.asked {
+			t.Errorf("%s if %s: an empty context is described", c.resource, c.condition)
 		}
 	}
 }
