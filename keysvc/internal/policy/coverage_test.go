@@ -77,3 +77,20 @@ func TestCoverageIsOfTheCaller(t *testing.T) {
 		t.Error("a document without statements allows")
 	}
 }
+
+// TestCoverageIsBounded: a document forgets all that it knows when that becomes too much.
+func TestCoverageIsBounded(t *testing.T) {
+	d, err := policy.Parse(policy.KeyPolicy, []byte(policy.DefaultKeyPolicy(ours)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2*policy.MaxRemembered + 2 {
+		r := policy.Request{Action: fmt.Sprint("kms:Action", i), Resource: "*", Principal: people["alice"], ResourceAccount: ours}
+		for range 2 {
+			policy.Evaluate(&r, &policy.Policies{Resource: d})
+			if want := i%policy.MaxRemembered + 1; d.Remembers() != want {
+				t.Fatalf("after %d actions it remembers %d, not %d", i+1, d.Remembers(), want)
+			}
+		}
+	}
+}

@@ -25,6 +25,12 @@ func Same(a, b *Document) bool {
 	return true
 }
 
+// MaxRemembered is how many callers and actions a document remembers at most, and
+// Remembers how many it does.
+const MaxRemembered = maxCoverage
+
+func (d *Document) Remembers() int { return len(d.coverage.found) }
+
 func unplaced(list []principal) []principal {
 	list = slices.Clone(list)
 	for i := range list {
