@@ -42,12 +42,13 @@ func (c *Conn) read(buf []byte, last uint32) (int, error) {
 		return unix.Read(c.fd, buf)
 	}
 	if s.enabled && s.score > 0 {
-		if !c.readable() {
-			s.note(c.spinUntilReadable())
-			return unix.Read(c.fd, buf)
+		soon := c.readable()
+		if soon {
+			c.waited(last)
+		} else {
+			soon = c.spinUntilReadable()
 		}
-		c.waited(last)
-		s.note(true)
+		s.note(soon)
 		return unix.Read(c.fd, buf)
 	}
 	start := time.Now()
