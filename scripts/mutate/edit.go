@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 )
 
@@ -12,59 +13,45 @@ type edit struct {
 	instead        string
 }
 
-// apply returns the source with all edits. Of two around the same piece the one that
-// was made first is the outer one.
+// insertion is text that goes somewhere, over so many bytes of the source. At one place
+// they go by phase, size and order.
+type insertion struct {
+	at, phase, size, order int
+	text                   string
+	over                   int
+}
+
+// What ends at a place does so before anything begins there.
+const (
+	closes = iota
+	opens
+	replaces
+)
+
+// apply returns the source with all edits. Outer ones open first and close last; of two
+// around the same piece the one that was made first is the outer one.
 func apply(src []byte, edits []edit) []byte {
-	type insertion struct {
-		at, size, order int
-		opens           bool
-		text            string
-	}
 	var all []insertion
-	replaced := map[int]edit{}
 	for i, d := range edits {
+		size := d.to - d.from
 		if d.instead != "" {
-			replaced[d.from] = d
+			all = append(all, insertion{at: d.from, phase: replaces, text: d.instead, over: size})
 			continue
 		}
-		size := d.to - d.from
-		all = append(all, insertion{d.from, size, i, true, d.before}, insertion{d.to, size, i, false, d.behind})
+		all = append(all,
+			insertion{at: d.from, phase: opens, size: -size, order: i, text: d.before},
+			insertion{at: d.to, phase: closes, size: size, order: -i, text: d.behind})
 	}
-	// Outer edits open first and close last, and what ends at a place does so before
-	// anything begins there.
-	slices.SortStableFunc(all, func(a, b insertion) int {
-		switch {
-		case a.at != b.at:
-			return a.at - b.at
-		case a.opens != b.opens:
-			if a.opens {
-				return 1
-			}
-			return -1
-		case a.opens && a.size != b.size:
-			return b.size - a.size
-		case a.opens:
-			return a.order - b.order
-		case a.size != b.size:
-			return a.size - b.size
-		}
-		return b.order - a.order
+	slices.SortFunc(all, func(a, b insertion) int {
+		return cmp.Or(a.at-b.at, a.phase-b.phase, a.size-b.size, a.order-b.order)
 	})
 	var out bytes.Buffer
-	for at := 0; ; {
-		for len(all) > 0 && all[0].at == at {
-			out.WriteString(all[0].text)
-			all = all[1:]
-		}
-		if at == len(src) {
-			return out.Bytes()
-		}
-		if d, ok := replaced[at]; ok {
-			out.WriteString(d.instead)
-			at = d.to
-			continue
-		}
-		out.WriteByte(src[at])
-		at++
+	at := 0
+	for _, x := range all {
+		out.Write(src[at:x.at])
+		out.WriteString(x.text)
+		at = x.at + x.over
 	}
+	out.Write(src[at:])
+	return out.Bytes()
 }

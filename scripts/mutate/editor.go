@@ -87,8 +87,8 @@ func (e *editor) declaration(d ast.Decl) {
 	e.function = ""
 	if fn, ok := d.(*ast.FuncDecl); ok && fn.Body != nil {
 		e.function = functionName(fn)
-		if list := fn.Body.List; len(list) > 0 {
-			e.fixPanic(list[len(list)-1])
+		if list := fn.Body.List; len(list) > 0 && isPanic(list[len(list)-1]) {
+			e.fix(list[len(list)-1]) // without it a return is missing
 		}
 	}
 	e.walk(d)
@@ -99,28 +99,20 @@ func functionName(fn *ast.FuncDecl) string {
 	if fn.Recv == nil {
 		return fn.Name.Name
 	}
-	t := fn.Recv.List[0].Type
-	if star, ok := t.(*ast.StarExpr); ok {
-		t = star.X
-	}
-	if id, ok := t.(*ast.Ident); ok {
-		return id.Name + "." + fn.Name.Name
-	}
-	return fn.Name.Name
+	return strings.TrimPrefix(types.ExprString(fn.Recv.List[0].Type), "*") + "." + fn.Name.Name
 }
 
-// fixPanic fixes a panic at the end of a function: without it a return is missing.
-func (e *editor) fixPanic(s ast.Stmt) {
-	if x, ok := s.(*ast.ExprStmt); ok {
-		if call, ok := x.X.(*ast.CallExpr); ok {
-			if id, ok := call.Fun.(*ast.Ident); ok && id.Name == "panic" {
-				e.fixed[s] = true
-			}
-		}
+// isPanic reports whether a statement is a call of panic.
+func isPanic(s ast.Stmt) bool {
+	x, ok := s.(*ast.ExprStmt)
+	if !ok {
+		return false
 	}
+	call, ok := x.X.(*ast.CallExpr)
+	return ok && types.ExprString(call.Fun) == "panic"
 }
 
-// fix fixes a statement that stands in no block.
+// fix keeps a statement, if there is one, where it stands: around it nothing can be put.
 func (e *editor) fix(s ast.Stmt) {
 	if s != nil {
 		e.fixed[s] = true

@@ -108,14 +108,17 @@ func mutate(ctx context.Context, dir string, o options) (ok bool, err error) {
 	}
 	start := time.Now()
 	var count [results]int
+	harmless := 0
 	ok = true
 	err = t.runAll(ctx, p.mutants, o.jobs, func(m mutant, r result) {
 		count[r]++
 		switch reason := known[m.key()]; {
-		case r == survived && reason == "":
+		case r == survived && reason != "":
+			harmless++
+		case r == survived:
 			fmt.Println("SURVIVED", m)
 			ok = false
-		case r != survived && reason != "":
+		case reason != "":
 			fmt.Println("NOTICED, though equivalent.txt says that nobody can:", m)
 			ok = false
 		}
@@ -124,6 +127,6 @@ func mutate(ctx context.Context, dir string, o options) (ok bool, err error) {
 		err = t.unchanged(ctx, o.jobs) // what was counted meant something
 	}
 	fmt.Printf("%s: %d changes; %d noticed, %d of them by a limit; %d survived, of which %d are known to alter nothing; %v\n",
-		p.path, len(p.mutants), count[killed]+count[ended], count[ended], count[survived], len(known), time.Since(start).Round(time.Second))
+		p.path, len(p.mutants), count[killed]+count[ended], count[ended], count[survived], harmless, time.Since(start).Round(time.Second))
 	return ok, err
 }
