@@ -91,3 +91,17 @@ func TestKeys(t *testing.T) {
 		t.Errorf("%d changes have %d keys", len(p.mutants), n)
 	}
 }
+
+// TestEquivalents: equivalent.txt names changes that there are.
+func TestEquivalents(t *testing.T) {
+	t.Chdir("../..") // the module's root
+	for _, dir := range []string{"keysvc/internal/grant", "keysvc/internal/policy"} {
+		p, err := instrument(dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if known, err := equivalents(p); err != nil || len(known) == 0 {
+			t.Errorf("%s: %d known, %v", dir, len(known), err)
+		}
+	}
+}
