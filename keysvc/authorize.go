@@ -119,7 +119,7 @@ func (s *Service) decide(a *access, e *evaluation) policy.Decision {
 		r.ResourceAccount = a.principal.Account
 	}
 	e.service, e.access = s, a
-	r.Context.DescribedBy(e)
+	r.Context.DescribedBy(e, p)
 	d := policy.Evaluate(r, p)
 	if d.Outcome != policy.ImplicitDeny {
 		return d

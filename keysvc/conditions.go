@@ -1,6 +1,8 @@
 package keysvc
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -47,9 +49,11 @@ func (e *evaluation) Describe(c *policy.Context) {
 
 // describeRequest sets the global keys that do not depend on the resource.
 func (s *Service) describeRequest(caller *Caller, c *policy.Context) {
-	now := s.wall() // conditions on time are about the real one
-	c.Set("aws:CurrentTime", now.Format(time.RFC3339))
-	c.Set("aws:EpochTime", strconv.FormatInt(now.Unix(), 10))
+	if c.Asks("aws:CurrentTime") || c.Asks("aws:EpochTime") {
+		now := s.wall() // conditions on time are about the real one
+		c.Set("aws:CurrentTime", now.Format(time.RFC3339))
+		c.Set("aws:EpochTime", strconv.FormatInt(now.Unix(), 10))
+	}
 	c.Set("aws:RequestedRegion", Region)
 	// Nobody can listen in on a unix socket.
 	c.Set("aws:SecureTransport", strconv.FormatBool(caller.Remote == nil || caller.Remote.TLS != nil))
@@ -76,12 +80,12 @@ func setEncryptionContext(c *policy.Context, pairs map[string]string) {
 	if len(pairs) == 0 {
 		return
 	}
-	names := make([]string, 0, len(pairs))
 	for name, value := range pairs {
 		c.Set("kms:EncryptionContext:"+name, value)
-		names = append(names, name)
 	}
-	c.SetList("kms:EncryptionContextKeys", names)
+	if c.Asks("kms:EncryptionContextKeys") {
+		c.SetList("kms:EncryptionContextKeys", slices.Collect(maps.Keys(pairs)))
+	}
 }
 
 // bypassCondition is for the actions that set a key policy.

@@ -130,7 +130,7 @@ func (r *reader) conditionValues(n *node) []*node {
 
 func (r *reader) condition(op operator, key member, nodes []*node) condition {
 	k := condition{
-		key: newKeyRef(r.kind, key.name), set: op.set, ifExists: op.ifExists, negated: op.negated, null: op.compile == nil,
+		key: newKeyRef(r.syntax.policy, key.name), set: op.set, ifExists: op.ifExists, negated: op.negated, null: op.compile == nil,
 	}
 	texts := make([]string, len(nodes))
 	for i, n := range nodes {

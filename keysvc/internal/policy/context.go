@@ -21,6 +21,7 @@ import (
 // The zero Context is empty. Not safe for concurrent use.
 type Context struct {
 	describer Describer // until somebody asks for a key
+	unasked   keySet    // no policy asks for a key that is in it, so that it is not kept
 	entries   []entry
 	hashes    []uint32 // of the entries' names: a look-up goes through these first
 }
@@ -33,33 +34,63 @@ type entry struct {
 
 // Set gives a key one value.
 func (c *Context) Set(key, value string) {
-	c.add(entry{name: key, one: [1]string{value}})
+	if hash := hashKey(key); !c.unasked.has(hash) {
+		c.entries = append(c.entries, entry{name: key, one: [1]string{value}})
+		c.hashes = append(c.hashes, hash)
+	}
 }
 
 // SetList gives a multivalued key its values, which the Context keeps. A key
 // without values is a key that is not there.
 func (c *Context) SetList(key string, values []string) {
-	if len(values) > 0 {
-		c.add(entry{name: key, list: values})
+	if hash := hashKey(key); len(values) > 0 && !c.unasked.has(hash) {
+		c.entries = append(c.entries, entry{name: key, list: values})
+		c.hashes = append(c.hashes, hash)
 	}
 }
 
-func (c *Context) add(e entry) {
-	c.entries = append(c.entries, e)
-	c.hashes = append(c.hashes, hashKey(e.name))
-}
+// Asks tells whether a policy may ask for a key: whether it is worth while to find out
+// its value, and Set it.
+func (c *Context) Asks(key string) bool { return !c.unasked.has(hashKey(key)) }
 
 // Reset empties the Context and keeps its memory.
-func (c *Context) Reset() { c.describer, c.entries, c.hashes = nil, c.entries[:0], c.hashes[:0] }
+func (c *Context) Reset() {
+	c.describer, c.unasked, c.entries, c.hashes = nil, 0, c.entries[:0], c.hashes[:0]
+}
 
 // A Describer sets the keys of a request.
 type Describer interface{ Describe(c *Context) }
 
-// DescribedBy empties the Context. The first condition or policy variable that asks for
-// a key has d fill it in: many policies have none.
-func (c *Context) DescribedBy(d Describer) {
+// DescribedBy empties the Context, which is then for these policies only. The first of
+// their conditions and policy variables that asks for a key has d fill it in, and of
+// what d sets those that one of them asks for are kept: many policies ask for
+// none, most for few.
+func (c *Context) DescribedBy(d Describer, p *Policies) {
 	c.Reset()
-	c.describer = d
+	c.describer, c.unasked = d, ^p.asks()
+}
+
+// A keySet holds keys by their hashes. It may seem to hold others, too.
+type keySet uint64
+
+func (s *keySet) add(hash uint32)     { *s |= 1 << (hash % 64) }
+func (s keySet) has(hash uint32) bool { return s>>(hash%64)&1 != 0 }
+
+// asks are the keys that conditions and policy variables of the policies name.
+func (p *Policies) asks() keySet {
+	var all keySet
+	for _, d := range [...]*Document{p.Resource, p.Boundary} {
+		if d != nil {
+			all |= d.asks
+		}
+	}
+	for _, d := range p.Identity {
+		all |= d.asks
+	}
+	for _, d := range p.Session {
+		all |= d.asks
+	}
+	return all
 }
 
 // A keyRef is a key as a policy names it.
@@ -70,15 +101,17 @@ type keyRef struct {
 	absent bool
 }
 
-// newKeyRef knows that KMS looks at a KMS key's tags and aliases in IAM policies only
-// ("ABAC for AWS KMS"): in a key policy they are absent.
-func newKeyRef(kind Kind, name string) keyRef {
+// newKeyRef notes that the policy d asks for a key. It knows that KMS looks at a KMS
+// key's tags and aliases in IAM policies only ("ABAC for AWS KMS"): in a key policy they are absent.
+func newKeyRef(d *Document, name string) keyRef {
 	_, tag := cutFoldPrefix(name, "aws:ResourceTag/")
-	return keyRef{
+	k := keyRef{
 		name:   name,
 		hash:   hashKey(name),
-		absent: kind == KeyPolicy && (tag || equalFold(name, "kms:ResourceAliases")),
+		absent: d.kind == KeyPolicy && (tag || equalFold(name, "kms:ResourceAliases")),
 	}
+	d.asks.add(k.hash)
+	return k
 }
 
 // values are a key's, or none when it is not there.

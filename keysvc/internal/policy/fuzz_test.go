@@ -30,6 +30,11 @@ func compare(t testing.TB, choices []byte) (outcome policy.Outcome, ok bool) {
 	if again := policy.Evaluate(r, p); again != got {
 		t.Fatalf("%+v, and then %+v", got, again)
 	}
+	// A request that is described has only what the policies ask for.
+	r.Context.DescribedBy(refR, p)
+	if described := policy.Evaluate(r, p); described != got {
+		t.Fatalf("%+v, and %+v if the request is described\nrequest: %+v\npolicies: %+v", got, described, refR, refP)
+	}
 	if (got.Statement == nil) != (got.Document == nil) || got.Outcome == policy.ExplicitDeny && got.Statement == nil || got.Outcome == policy.ImplicitDeny && got.Statement != nil {
 		t.Fatalf("decision %+v", got)
 	}

@@ -28,6 +28,7 @@ type Document struct {
 	version    string
 	id         string
 	statements []Statement
+	asks       keySet // the keys that conditions and policy variables name
 	coverage   *coverage
 }
 
@@ -123,7 +124,7 @@ func (r *reader) document(n *node) *Document {
 			r.faults.add(m.off, "unknown element %s: a policy has Version, Id and Statement", quote(m.name))
 		}
 	}
-	r.syntax = syntax{kind: r.kind, variables: d.version == Version2012}
+	r.syntax = syntax{policy: d, variables: d.version == Version2012}
 	r.sids = map[string]bool{}
 	if statement == nil {
 		r.faults.add(n.off, "the policy has no Statement")

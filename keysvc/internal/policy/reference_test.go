@@ -29,6 +29,19 @@ type refRequest struct {
 	context  []pair
 }
 
+// Describe makes a refRequest a policy.Describer.
+func (r *refRequest) Describe(c *policy.Context) {
+	for _, p := range r.context {
+		switch {
+		case !c.Asks(p.key): // nor would c keep it
+		case len(p.values) == 1:
+			c.Set(p.key, p.values[0])
+		default:
+			c.SetList(p.key, p.values)
+		}
+	}
+}
+
 type pair struct {
 	key    string
 	values []string

@@ -26,9 +26,9 @@ const (
 
 // syntax says what is special in a value.
 type syntax struct {
-	kind      Kind
-	variables bool // ${...}: only in version 2012-10-17
-	wildcards bool // * and ?
+	policy    *Document // what it is part of
+	variables bool      // ${...}: only in version 2012-10-17
+	wildcards bool      // * and ?
 }
 
 // split divides a value into pieces; wrong is the complaint about it, if any. What a
@@ -85,7 +85,7 @@ func (x syntax) variable(s string) (p piece, rest, wrong string) {
 		return p, "", "a policy variable does not end: } is missing"
 	}
 	name, s := s[:end], s[end:]
-	p = piece{kind: variable, key: newKeyRef(x.kind, name)}
+	p = piece{kind: variable, key: newKeyRef(x.policy, name)}
 	if d, ok := strings.CutPrefix(s, ", '"); ok {
 		p.text, s, p.hasDefault = strings.Cut(d, "'")
 		if !p.hasDefault {

@@ -276,7 +276,7 @@ func TestDescribedBy(t *testing.T) {
 		p := &policy.Policies{Identity: []*policy.Document{doc}}
 		var d described
 		r.Context.Set("kms:KeySpec", "left from another request")
-		r.Context.DescribedBy(&d)
+		r.Context.DescribedBy(&d, p)
 		for range 2 {
 			if policy.Evaluate(&r, p).Allowed() != c.allowed {
 				t.Errorf("%s if %s: not %v", c.resource, c.condition, c.allowed)
@@ -285,11 +285,79 @@ func TestDescribedBy(t *testing.T) {
 		if d.asked != c.asked {
 			t.Errorf("%s if %s: described %d times, not %d", c.resource, c.condition, d.asked, c.asked)
 		}
-		r.Context.DescribedBy(&d)
+		r.Context.DescribedBy(&d, p)
 		r.Context.Reset()
 		policy.Evaluate(&r, p)
 		if d.asked != c.asked {
 			t.Errorf("%s if %s: an empty context is described", c.resource, c.condition)
+		}
+	}
+}
+
+// everything is what a request could be asked for.
+type everything struct{ keys []string }
+
+func (e everything) Describe(c *policy.Context) {
+	for _, key := range e.keys {
+		c.Set(key, "value of "+key)
+	}
+}
+
+// TestAsks: of a request that is described a policy gets what its conditions and
+// variables ask for, in any spelling, whichever of the policies asks; and a request that
+// is not described for these policies keeps all that it is given.
+func TestAsks(t *testing.T) {
+	request := everything{[]string{"kms:ViaService", "kms:EncryptionContext:stra\u00dfe", "kms:EncryptionContext:STRA\u1e9eE", "aws:username", "aws:PrincipalTag/team"}}
+	statement := func(condition string) string {
+		return whole(`{"Effect": "Allow", "Action": "kms:Decrypt", "Resource": "*", "Condition": ` + condition + `}`)
+	}
+	never := statement(`{"Null": {"aws:MultiFactorAuthAge": "false"}}`)
+	for _, c := range []struct {
+		condition string
+		allowed   bool
+	}{
+		{`{"StringEquals": {"KMS:viaservice": "value of kms:ViaService"}}`, true},
+		{`{"StringNotEquals": {"kms:ViaService": "value of kms:ViaService"}}`, false},
+		{`{"Null": {"kms:ViaService": "true"}}`, false},
+		{`{"StringEquals": {"kms:EncryptionContext:STRAßE": ["value of kms:EncryptionContext:straße", "value of kms:EncryptionContext:STRA\u1e9eE"]}}`, true},
+		{`{"StringEquals": {"kms:EncryptionContext:STRAßE": "value of kms:EncryptionContext:straße"}}`, false}, // not both of them
+		{`{"StringEquals": {"kms:ViaService": "value of ${kms:viaService}"}}`, false},
+		{`{"StringLike": {"aws:username": "*${aws:principaltag/TEAM}"}}`, false},
+		{`{"StringLike": {"aws:PrincipalTag/team": "value of *", "aws:username": "value of *"}}`, true},
+		{`{"StringEquals": {"aws:userid": "${aws:none, 'nobody'}"}}`, false},
+		{`{"StringEqualsIfExists": {"aws:userid": "nobody"}}`, true},
+	} {
+		doc, err := policy.Parse(policy.IdentityPolicy, []byte(statement(c.condition)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := policy.Parse(policy.IdentityPolicy, []byte(never))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := policy.Parse(policy.IdentityPolicy, []byte(statement(`{}`)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, p := range map[string]*policy.Policies{
+			"identity":      {Identity: []*policy.Document{doc}},
+			"second of two": {Identity: []*policy.Document{other, doc}},
+			"boundary":      {Identity: []*policy.Document{all}, Boundary: doc},
+			"session":       {Identity: []*policy.Document{all}, Session: []*policy.Document{other, doc}},
+		} {
+			r := policy.Request{Action: "kms:Decrypt", Resource: "arn:aws:kms:us-east-1:000000000000:key/k", Principal: people["alice"], ResourceAccount: people["alice"].Account}
+			r.Context.DescribedBy(request, p)
+			if policy.Evaluate(&r, p).Allowed() != c.allowed {
+				t.Errorf("%s as %s: not %v", c.condition, name, c.allowed)
+			}
+			r.Context.Reset()
+			request.Describe(&r.Context)
+			if policy.Evaluate(&r, p).Allowed() != c.allowed {
+				t.Errorf("%s as %s, not described: not %v", c.condition, name, c.allowed)
+			}
+			if !r.Context.Asks("aws:SourceIp") {
+				t.Errorf("%s as %s: a context for any policies asks for nothing", c.condition, name)
+			}
 		}
 	}
 }
