@@ -1,7 +1,9 @@
 package blob
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding"
 	"encoding/binary"
 	"fmt"
@@ -74,21 +76,20 @@ type mac struct {
 
 // sum sets dst to HMAC(key, msg). The key is at most a block long.
 func (m mac) sum(dst, key, msg []byte) {
-	m.keyed(key, 0x36, msg)
+	m.keyed(key, &innerPad, msg)
 	copy(dst, m.work[stateAt+stateMagic:])
-	m.keyed(key, 0x5c, dst[:sha256.Size])
+	m.keyed(key, &outerPad, dst[:sha256.Size])
 	copy(dst, m.work[stateAt+stateMagic:][:sha256.Size])
 }
 
+// innerPad and outerPad are HMAC's ipad and opad (RFC 2104).
+var innerPad, outerPad = [sha256.BlockSize]byte(bytes.Repeat([]byte{0x36}, sha256.BlockSize)),
+	[sha256.BlockSize]byte(bytes.Repeat([]byte{0x5c}, sha256.BlockSize))
+
 // keyed leaves the state of SHA-256((key xor pad) || msg), finished, in work.
-func (m mac) keyed(key []byte, pad byte, msg []byte) {
+func (m mac) keyed(key []byte, pad *[sha256.BlockSize]byte, msg []byte) {
 	block := m.work[keyAt:padAt]
-	for i := range block {
-		block[i] = pad
-	}
-	for i, b := range key {
-		block[i] ^= b
-	}
+	copy(block[subtle.XORBytes(block, key, pad[:]):], pad[len(key):])
 	padded := m.work[padAt:stateAt]
 	clear(padded)
 	n := copy(padded, msg)
