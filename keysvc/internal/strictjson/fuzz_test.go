@@ -3,6 +3,7 @@ package strictjson_test
 import (
 	"bytes"
 	"encoding/json"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,6 +26,10 @@ func FuzzStrictJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		before := bytes.Clone(data)
+		sameInTwoPasses(t, data, new(input), new(input))
+		sameInTwoPasses(t, data, new(map[string]string), new(map[string]string))
+		sameInTwoPasses(t, data, new(map[string]json.RawMessage), new(map[string]json.RawMessage))
+		sameInTwoPasses(t, data, new(struct{}), new(struct{}))
 		// A map of what nobody reads: all but types and letter case.
 		ok := strictjson.Decode(data, limits, new(map[string]json.RawMessage)) == nil
 		blank := len(bytes.Trim(data, " \t\r\n")) == 0 && len(data) <= limits.MaxBytes
@@ -197,4 +202,18 @@ func (p *slowParser) text() (string, bool) {
 		}
 	}
 	return string(utf16.Decode(units)), true
+}
+
+// sameInTwoPasses: what one pass accepts, two accept, and read the same.
+func sameInTwoPasses(t *testing.T, data []byte, one, two any) {
+	t.Helper()
+	if len(bytes.Trim(data, " \t\r\n")) == 0 || len(data) > limits.MaxBytes || !strictjson.DecodePlain(data, limits, one) {
+		return
+	}
+	if err := strictjson.DecodeWary(data, limits, two); err != nil {
+		t.Fatalf("%T: one pass accepts what two refuse: %v", one, err)
+	}
+	if !reflect.DeepEqual(one, two) {
+		t.Fatalf("one pass reads %+v, two %+v", one, two)
+	}
 }
