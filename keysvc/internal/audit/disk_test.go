@@ -67,6 +67,7 @@ func faultyDisk(o *Options) *faulty {
 			}
 			return d.real.create(dir, name)
 		},
+		close: d.real.close,
 	}
 	return d
 }

@@ -61,6 +61,7 @@ type disk struct {
 	truncate func(f *os.File, size int64) error
 	datasync func(f *os.File) error
 	create   func(dir, name string) (*os.File, error)
+	close    func() error // gives back what datasync needs
 }
 
 // ErrClosed says that the log is closed.
@@ -136,23 +137,23 @@ type chunk struct {
 // and so is a log without o.ExpectedHead. Only the last segment is read, and
 // the end of the one before; Verify reads all.
 func Open(o Options) (_ *Log, err error) {
-	o.setDefaults()
 	s, err := newSigner(o.Signer)
 	if err != nil {
 		return nil, err
 	}
+	o.setDefaults()
 	l := &Log{opts: o, signer: s, round: newRound(), kick: make(chan struct{}, 1), stop: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.release())
+		}
+	}()
 	if err := makeDir(o.Dir); err != nil {
 		return nil, err
 	}
 	if l.dir, err = lockDir(o.Dir); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, l.release())
-		}
-	}()
 	if err := l.recover(); err != nil {
 		return nil, err
 	}
@@ -189,30 +190,12 @@ func (o *Options) setDefaults() {
 		o.disk.truncate = (*os.File).Truncate
 	}
 	if o.disk.datasync == nil {
-		o.disk.datasync = datasync
+		s := newSyncer()
+		o.disk.datasync, o.disk.close = s.datasync, s.close
 	}
 	if o.disk.create == nil {
 		o.disk.create = createSegment
 	}
-}
-
-// datasync is fdatasync(2), which includes a file's new size.
-func datasync(f *os.File) error {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var syncErr error
-	if err := raw.Control(func(fd uintptr) {
-		for {
-			if syncErr = unix.Fdatasync(int(fd)); syncErr != unix.EINTR {
-				return
-			}
-		}
-	}); err != nil {
-		return err
-	}
-	return os.NewSyscallError("fdatasync", syncErr)
 }
 
 // makeDir creates dir, durably.
@@ -294,5 +277,11 @@ func (l *Log) release() error {
 	if f != nil {
 		errs = append(errs, f.Close())
 	}
-	return errors.Join(append(errs, l.dir.Close())...)
+	if l.dir != nil {
+		errs = append(errs, l.dir.Close())
+	}
+	if l.opts.disk.close != nil {
+		errs = append(errs, l.opts.disk.close())
+	}
+	return errors.Join(errs...)
 }
