@@ -48,6 +48,18 @@ func BenchmarkGenerateDataKey(b *testing.B) {
 			}
 		})
 	}
+	b.Run("at once", func(b *testing.B) { // a caller for each processor
+		b.ReportAllocs()
+		defer reportCPU(b)()
+		b.RunParallel(func(p *testing.PB) {
+			for p.Next() {
+				if _, err := Call(context.Background(), s, user, kmsapi.OpGenerateDataKey, (*Service).GenerateDataKey, in); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	})
 	b.Run("authorize", func(b *testing.B) {
 		b.ReportAllocs()
 		a, err := s.accessNamed(user, kmsapi.OpGenerateDataKey, in.KeyID)
