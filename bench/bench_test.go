@@ -175,26 +175,59 @@ func TestRatioIsSpeed(t *testing.T) {
 	}
 }
 
+func TestGoal(t *testing.T) {
+	for _, c := range []struct {
+		what   string
+		goal   goal
+		ratios map[string]float64
+		missed string
+	}{
+		{"twice the rival is enough", goal{gocryptfs: 2, native: 0.8}, map[string]float64{"gocryptfs": 2, "native": 0.3}, ""},
+		{"so is nearly native", goal{gocryptfs: 2, native: 0.8}, map[string]float64{"gocryptfs": 1.1, "native": 0.8}, ""},
+		{"neither", goal{gocryptfs: 2, native: 0.8}, map[string]float64{"gocryptfs": 1.99, "native": 0.79}, "1.99 of gocryptfs (2), 0.79 of native (0.8)"},
+		{"the rival was not run", goal{gocryptfs: 2, native: 0.8}, map[string]float64{"native": 0.5}, "0.50 of native (0.8)"},
+		{"what encrypts nothing is faster", goal{gocryptfs: 2, loopback: 1}, map[string]float64{"gocryptfs": 3, "loopback": 0.9}, "0.90 of loopback (1)"},
+		{"another one that encrypts is faster", goal{gocryptfs: 1.3}, map[string]float64{"gocryptfs": 3, "securefs": 0.9, "cryfs": 9}, "0.90 of securefs (1)"},
+		{"where the rival may be faster, so may others", goal{gocryptfs: 0.5}, map[string]float64{"gocryptfs": 0.5, "securefs": 0.1}, ""},
+	} {
+		missed, ok := c.goal.missed(func(base string) (float64, bool) {
+			r, ok := c.ratios[base]
+			return r, ok
+		})
+		if missed != c.missed || !ok {
+			t.Errorf("%s: missed %q (%v), want %q", c.what, missed, ok, c.missed)
+		}
+	}
+	if _, ok := (goal{gocryptfs: 2}).missed(func(string) (float64, bool) { return 0, false }); ok {
+		t.Error("a verdict on nothing")
+	}
+	for _, w := range workloads() {
+		if w.goal == (goal{}) != (w.name == "seqread-warm" || w.name == "openrenamed") {
+			t.Errorf("%s: goal %+v", w.name, w.goal)
+		}
+	}
+}
+
 func TestVerdicts(t *testing.T) {
 	second := []sample{{Wall: time.Second}}
 	b := &bench{
 		sites:     []*site{{system: system{name: "gocryptfs"}}, {system: system{name: "kmsfs"}}},
-		workloads: []workload{{name: "seqwrite"}, {name: "untar"}},
+		workloads: []workload{{name: "seqwrite", goal: goal{gocryptfs: 2}}, {name: "untar", goal: goal{gocryptfs: 0.5}}, {name: "other"}},
 		samples: map[key][]sample{
-			{"seqwrite", "gocryptfs"}: second, {"untar", "gocryptfs"}: second,
-			{"seqwrite", "kmsfs"}: second, {"untar", "kmsfs"}: {{Wall: 1250 * time.Millisecond}},
+			{"seqwrite", "gocryptfs"}: second, {"untar", "gocryptfs"}: second, {"other", "gocryptfs"}: second,
+			{"seqwrite", "kmsfs"}: second, {"untar", "kmsfs"}: {{Wall: 1250 * time.Millisecond}}, {"other", "kmsfs"}: second,
 		},
 	}
 	var out strings.Builder
 	b.verdicts(&out)
-	if want := "\nkmsfs falls short of its goals against gocryptfs: seqwrite 1.00 of 1.2\n"; out.String() != want {
+	if want := "\nkmsfs falls short of 1 of its 2 goals:\n  seqwrite: 1.00 of gocryptfs (2)\n"; out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}
 	b.samples[key{"seqwrite", "kmsfs"}] = []sample{{Wall: time.Second / 2}}
 	out.Reset()
 	b.verdicts(&out)
-	if !strings.Contains(out.String(), "kmsfs reaches its goals") {
-		t.Errorf("got %q", out.String())
+	if want := "\nkmsfs reaches its 2 goals\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
 	}
 }
 

@@ -56,6 +56,25 @@ func systems(kmsfs, loopback string) []system {
 		about: func() string {
 			return firstLine("dpkg-query", "-W", "-f", "${Package} ${Version}", "securefs")
 		},
+	}, {
+		name:   "encfs",
+		needs:  "encfs",
+		create: nothing, // the first mount makes it
+		mount: func(s *site) []string {
+			return []string{"encfs", "-f", "--standard", "--extpass", "echo " + password, s.storage, s.mnt}
+		},
+		about: func() string { return firstLine("encfs", "--version") },
+	}, {
+		name:   "cryfs",
+		needs:  "cryfs",
+		create: nothing, // the first mount makes it
+		mount: func(s *site) []string {
+			// It asks nothing, and looks for no newer version of itself.
+			script := `export CRYFS_FRONTEND=noninteractive CRYFS_NO_UPDATE_CHECK=true CRYFS_LOCAL_STATE_DIR="$1"
+				echo "$2" | exec cryfs -f "$3" "$4"`
+			return []string{"sh", "-c", script, "sh", filepath.Join(s.dir, "state"), password, s.storage, s.mnt}
+		},
+		about: func() string { return firstLine("dpkg-query", "-W", "-f", "${Package} ${Version}", "cryfs") },
 	},
 		kmsfsSystem("kmsfs", kmsfs),
 		kmsfsSystem("kmsfs-volume", kmsfs, "--keys", "volume"),

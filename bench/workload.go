@@ -23,6 +23,7 @@ type workload struct {
 	// the moment. Not for workloads on the source tree, which share one by its turn.
 	turns   int
 	last    bool // runs when all other workloads have run all their rounds
+	goal    goal // what kmsfs has to reach
 	prepare func(*job) error
 	measure func(*job) error
 }
@@ -45,11 +46,13 @@ func workloads() []workload {
 		name: "seqwrite", what: "write a new file, 1 MiB at a time, then fsync",
 		unit: "MiB/s", count: func(s scale) int { return s.SeqMiB },
 		turns:   3,
+		goal:    goal{gocryptfs: 2, native: 0.8, loopback: 1},
 		prepare: func(j *job) error { return j.remove("seq") },
 		measure: (*job).writeSequential,
 	}, {
 		name: "seqread-cold", what: "read that file after a remount",
 		unit: "MiB/s", count: func(s scale) int { return s.SeqMiB },
+		goal:    goal{gocryptfs: 2, native: 0.8},
 		prepare: steps(need("seq", (*job).writeSequential), cold),
 		measure: (*job).readSequential,
 	}, {
@@ -58,46 +61,81 @@ func workloads() []workload {
 		prepare: steps(need("seq", (*job).writeSequential), (*job).readSequential),
 		measure: (*job).readSequential,
 	}, {
+		name: "reread", what: "read 1 MiB of that file again and again, through one descriptor",
+		unit: "MiB/s", count: func(s scale) int { return 2 * s.SeqMiB },
+		turns:   3,
+		goal:    goal{native: 1 / 1.5},
+		prepare: steps(need("seq", (*job).writeSequential), (*job).readSequential),
+		measure: (*job).readOnePlace,
+	}, {
 		name: "randread", what: "read 4 KiB at random places of a file, after a remount",
 		unit: "ops/s", count: func(s scale) int { return s.RandOps },
+		goal:    goal{gocryptfs: 1.3, native: 0.9},
 		prepare: steps(need("rand", (*job).fillRandom), cold),
 		measure: (*job).readRandom,
 	}, {
 		name: "randwrite", what: "write 4 KiB at random places of a file, then fsync",
 		unit: "ops/s", count: func(s scale) int { return s.RandOps },
+		goal:    goal{gocryptfs: 2, native: 0.8, loopback: 1},
 		prepare: steps(need("rand", (*job).fillRandom), settle),
 		measure: (*job).writeRandom,
 	}, {
 		name: "append", what: "append 100 bytes, many times, to one open file",
 		unit: "ops/s", count: func(s scale) int { return s.Appends },
+		goal:    goal{gocryptfs: 2, native: 0.8, loopback: 1},
 		prepare: steps(func(j *job) error { return j.remove("log") }, settle),
 		measure: (*job).appendSmall,
 	}, {
 		name: "createfsync", what: "create a file, write 4 KiB, fsync, close, many times",
 		unit: "files/s", count: func(s scale) int { return s.FsyncFiles },
 		turns:   3,
+		goal:    goal{gocryptfs: 1.3, native: 0.9, loopback: 1},
 		prepare: settle,
 		measure: (*job).createSynced,
 	}, {
 		name: "untar", what: "unpack a source tree with tar", count: once,
+		goal:    goal{gocryptfs: 2, native: 0.8, loopback: 1},
 		prepare: steps((*job).warmArchive, settle),
 		measure: (*job).unpack,
 	}, {
 		name: "ls-cold", what: "ls -lR of the source tree after a remount", count: once,
+		goal:    goal{gocryptfs: 2, native: 0.8, loopback: 1},
 		prepare: steps((*job).needTree, cold),
 		measure: (*job).list,
 	}, {
 		name: "ls-warm", what: "ls -lR of it again", count: once,
+		goal:    goal{gocryptfs: 2, native: 0.8, loopback: 1},
 		prepare: steps((*job).needTree, (*job).list),
 		measure: (*job).list,
 	}, {
+		name: "stat-warm", what: "stat every file of a directory again and again",
+		unit: "ops/s", count: func(s scale) int { return statPasses * s.RenameFiles },
+		turns:   3,
+		goal:    goal{native: 1 / 1.5},
+		prepare: steps(need("many", (*job).fillMany), (*job).statMany),
+		measure: (*job).statMany,
+	}, {
 		name: "readall-cold", what: "read every file of the source tree after a remount", count: once,
+		goal:    goal{gocryptfs: 2, native: 0.8, loopback: 1},
 		prepare: steps((*job).needTree, cold),
 		measure: (*job).readTree,
+	}, {
+		name: "readall-warm", what: "read every file of it again", count: once,
+		goal:    goal{gocryptfs: 2, native: 0.8, loopback: 1},
+		prepare: steps((*job).needTree, (*job).readTree),
+		measure: (*job).readTree,
+	}, {
+		name: "openread", what: "open a file, read 4 KiB and close it, again and again",
+		unit: "ops/s", count: func(s scale) int { return s.RandOps },
+		turns:   3,
+		goal:    goal{loopback: 1},
+		prepare: steps(need("many", (*job).fillMany), (*job).readMany),
+		measure: (*job).openRead,
 	}, {
 		name: "renamedir", what: "rename a directory of many files",
 		unit: "ops/s", count: func(scale) int { return renames },
 		turns:   3,
+		goal:    goal{gocryptfs: 0.5},
 		prepare: steps(need("many", (*job).fillMany), settle),
 		measure: (*job).renameMany,
 	}, {
@@ -112,6 +150,7 @@ func workloads() []workload {
 		// makes a new one (recently_deleted in fs/ext4/ialloc.c): what creates
 		// files would measure what was removed before.
 		last:    true,
+		goal:    goal{gocryptfs: 2, native: 0.8, loopback: 1},
 		prepare: steps((*job).needTree, settle),
 		measure: func(j *job) error { return j.tool("rm", "-r", j.treePath()) },
 	}}

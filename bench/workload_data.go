@@ -71,6 +71,24 @@ func (j *job) readSequential() error {
 	})
 }
 
+// readOnePlace reads the first chunk as often as fills the file twice.
+func (j *job) readOnePlace() error {
+	return j.withFile("seq", os.O_RDONLY, func(f *os.File) error {
+		for range 2 * j.scale.SeqMiB {
+			if err := j.ctx.Err(); err != nil {
+				return err
+			}
+			if _, err := f.ReadAt(j.chunk, 0); err != nil {
+				return err
+			}
+			if err := checkStamp(j.chunk, 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // randomBlock is the offset of a 4 KiB block that is not the first of its
 // chunk, so that random writes leave the stamps alone.
 func (j *job) randomBlock() int64 {

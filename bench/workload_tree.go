@@ -113,6 +113,44 @@ func (j *job) renameMany() error {
 	return nil
 }
 
+// statPasses is how often each file is looked at: once is over too soon.
+const statPasses = 5
+
+func (j *job) statMany() error {
+	dir := j.path(manyName(j.renamed))
+	for range statPasses {
+		for i := range j.scale.RenameFiles {
+			st, err := os.Lstat(filepath.Join(dir, fileName(i)))
+			if err != nil {
+				return err
+			}
+			if st.Size() != randBlock {
+				return fmt.Errorf("%s has %d bytes, want %d", fileName(i), st.Size(), randBlock)
+			}
+		}
+	}
+	return nil
+}
+
+// openRead opens one of a few files each time, which the filesystem knows by then.
+func (j *job) openRead() error {
+	dir := j.path(manyName(j.renamed))
+	for i := range j.scale.RandOps {
+		which := i % min(100, j.scale.RenameFiles)
+		n, err := j.readFile(filepath.Join(dir, fileName(which)))
+		if err != nil {
+			return err
+		}
+		if n != randBlock {
+			return fmt.Errorf("%s has %d bytes, want %d", fileName(which), n, randBlock)
+		}
+		if err := checkStamp(j.chunk, which); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (j *job) readMany() error {
 	for i := range j.scale.RenameFiles {
 		n, err := j.readFile(filepath.Join(j.path(manyName(j.renamed)), fileName(i)))

@@ -14,7 +14,7 @@ demo=("${build[@]}" fusermount3:fuse3 tar:tar sqlite3:sqlite3)
 test=("${demo[@]}" gcc:gcc aws:awscli getfattr:attr setfacl:acl fio:fio findmnt:mount flock:util-linux mkfs.ext4:e2fsprogs)
 long=("${test[@]}" stress-ng:stress-ng)
 lint=("${build[@]}" shellcheck:shellcheck)
-bench=(fusermount3:fuse3 tar:tar gocryptfs:gocryptfs securefs:securefs)
+bench=(fusermount3:fuse3 tar:tar gocryptfs:gocryptfs securefs:securefs encfs:encfs cryfs:cryfs)
 
 needs=()
 for purpose in "${@:-build}"; do
