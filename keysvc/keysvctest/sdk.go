@@ -15,8 +15,7 @@ func (s *Server) HTTPClient(uid uint32) *http.Client {
 	tr := &http.Transport{
 		DialContext: func(context.Context, string, string) (net.Conn, error) { return s.Dial(uid) },
 	}
-	s.t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: plainBodies{tr}}
+	return s.client(tr)
 }
 
 // RemoteHTTPClient returns a client that trusts the certificate which the service shows
@@ -32,8 +31,24 @@ func (s *Server) RemoteHTTPClient() *http.Client {
 		roots.AppendCertsFromPEM([]byte(l.Certificate))
 	}
 	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
-	s.t.Cleanup(tr.CloseIdleConnections)
+	return s.client(tr)
+}
+
+// client forgets its connections whenever the service stops: net/http may learn that one
+// is dead only from a request on it, and repeats no POST then.
+func (s *Server) client(tr *http.Transport) *http.Client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.transports = append(s.transports, tr)
 	return &http.Client{Transport: plainBodies{tr}}
+}
+
+func (s *Server) forgetConnections() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, tr := range s.transports {
+		tr.CloseIdleConnections()
+	}
 }
 
 // plainBodies sends requests whose bodies can only be read.

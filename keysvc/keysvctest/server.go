@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -30,6 +31,9 @@ type Server struct {
 	t    testing.TB
 	opts options
 	stop func()
+
+	mu         sync.Mutex
+	transports []*http.Transport // of clients that HTTPClient and RemoteHTTPClient made; guarded by mu
 }
 
 type options struct {
@@ -158,12 +162,15 @@ func (s *Server) start() {
 		}
 	}()
 	s.stop = sync.OnceFunc(func() {
+		s.forgetConnections() // the service need not wait for them
 		cancel()
 		<-done
+		s.forgetConnections()
 	})
 }
 
-// Stop ends the service, and returns when the store is closed.
+// Stop ends the service, and returns when the store is closed. Clients that HTTPClient
+// and RemoteHTTPClient made connect anew for their next request.
 func (s *Server) Stop() { s.stop() }
 
 // Start starts it again on the same state.
