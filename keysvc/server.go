@@ -25,6 +25,9 @@ type ServerOptions struct {
 	Version, StateDir string
 	// Log is slog.Default() if nil.
 	Log *slog.Logger
+	// Clock is time.Now unless a test says otherwise. The attempts of strangers come
+	// back by it.
+	Clock func() time.Time
 }
 
 // Server puts a Service behind a listener.
@@ -49,6 +52,9 @@ func NewServer(svc *Service, o ServerOptions) *Server {
 	s := &Server{svc: svc, opts: o, log: o.Log, started: svc.clock(), conns: map[*conn]struct{}{}, done: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.Default()
+	}
+	if s.opts.Clock == nil {
+		s.opts.Clock = time.Now
 	}
 	if o.IdleTimeout > 0 {
 		s.idle = time.AfterFunc(o.IdleTimeout, s.leaveIfIdle)

@@ -2,7 +2,6 @@ package keysvc
 
 import (
 	"errors"
-	"time"
 
 	"kmsfs.dev/kmsfs/keysvc/internal/sigv4"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
@@ -21,7 +20,7 @@ func (s *Server) signer(q *request) (Caller, error) {
 	}
 	caller, err := s.svc.authenticate(q)
 	if err != nil {
-		if !s.throttle.take(c.remote.from, time.Now()) {
+		if !s.throttle.take(c.remote.from, s.opts.Clock()) {
 			q.answer.Set("Connection", "close") // and it does not come back soon
 		}
 		return Caller{}, err

@@ -106,7 +106,7 @@ func (s *Server) admitRemote(c net.Conn) *conn {
 		r.addr = a.Addr().Unmap()
 	}
 	r.from = network(r.addr)
-	if !s.throttle.take(r.from, r.since) {
+	if !s.throttle.take(r.from, s.opts.Clock()) {
 		s.log.Debug("refused a connection: too many attempts", "from", r.addr)
 		return nil
 	}

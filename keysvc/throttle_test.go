@@ -2,6 +2,7 @@ package keysvc
 
 import (
 	"encoding/binary"
+	"log/slog"
 	"net/netip"
 	"testing"
 	"time"
@@ -70,5 +71,14 @@ func TestNetwork(t *testing.T) {
 	}
 	if network(netip.Addr{}).IsValid() {
 		t.Error("no address has a network")
+	}
+}
+
+// TestRemoteTimeouts: how soon peers are cut off that begin and do not end. That they
+// are shows TestSlowPeersAreCutOff, on machines of any speed.
+func TestRemoteTimeouts(t *testing.T) {
+	h := (&Server{svc: &Service{}, log: slog.New(slog.DiscardHandler)}).remoteServer(nil)
+	if h.ReadHeaderTimeout != 5*time.Second || h.ReadTimeout != 10*time.Second {
+		t.Errorf("a header may take %v, and a request %v", h.ReadHeaderTimeout, h.ReadTimeout)
 	}
 }

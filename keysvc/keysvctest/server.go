@@ -81,6 +81,12 @@ func WithIdleTimeout(d time.Duration) Option {
 	return func(o *options) { o.server.IdleTimeout = d }
 }
 
+// WithAttemptsClock gives the server another clock, by which the attempts of strangers
+// come back.
+func WithAttemptsClock(now func() time.Time) Option {
+	return func(o *options) { o.server.Clock = now }
+}
+
 // WithRemote listens on the network too.
 func WithRemote(o keysvc.RemoteOptions) Option {
 	return func(opts *options) { opts.remote = &o }
