@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -161,7 +162,7 @@ func TestOpenAheadInOrder(t *testing.T) {
 		const ahead = 6
 		read, found := 12, false
 		readAll(names[:read])
-		for ; !found && read < 60; read++ {
+		for ; !found && read < 150; read++ {
 			found = fstest.Poll(100*time.Millisecond, func() (bool, error) {
 				open := backingInodes(v)
 				return !slices.ContainsFunc(inodes[read:][:ahead], func(ino uint64) bool { return open[ino] == 0 }), nil
@@ -173,6 +174,23 @@ func TestOpenAheadInOrder(t *testing.T) {
 		}
 		readAll(names[read:200]) // who opens ahead in vain stops for a while
 	}
+}
+
+// tries gives try a fresh mount, each time, until it has seen files opened ahead: on a
+// machine that others keep busy they may be closed again before anybody looks.
+func tries(t *testing.T, v *fstest.Volume, what string, try func(n int) bool) {
+	t.Helper()
+	const most = 10
+	for n := range most {
+		v.Remount()
+		if try(n) {
+			return
+		}
+		if t.Failed() {
+			return
+		}
+	}
+	t.Errorf("%s, in %d tries", what, most)
 }
 
 // TestOpenAhead: opens one after the other find their files open without asking
@@ -191,32 +209,21 @@ func TestOpenAhead(t *testing.T) {
 			service := newValve(t, v)
 			v.Mount()
 			all := aheadTree(t, v, 1, 30)
-			v.Remount()
-			const walked = 5
-			for _, name := range all[:walked] {
-				if err := aheadRead(v, name); err != nil {
-					t.Fatal(err)
+			what := map[bool]string{true: "the key service was asked", false: "files were read without the key service"}[c.ahead]
+			tries(t, v, what, func(int) bool {
+				const walked = 5
+				for _, name := range all[:walked] {
+					if err := aheadRead(v, name); err != nil {
+						t.Fatal(err)
+					}
 				}
-			}
-			service.hold()
-			next := make(chan error, 1)
-			go func() { next <- aheadRead(v, all[walked]) }()
-			select {
-			case err := <-next:
-				if !c.ahead || err != nil {
-					t.Errorf("read without the key service: %v", err)
-				}
-				service.held.Unlock()
-			case <-service.asked:
-				if c.ahead {
-					t.Error("the key service was asked")
-				}
-				service.held.Unlock()
-				if err := <-next; err != nil {
+				asked, err := service.askedBy(func() error { return aheadRead(v, all[walked]) })
+				if err != nil {
 					t.Error(err)
 				}
-			}
-			err := fstest.Poll(10*time.Second, func() (bool, error) { return backingFiles(v) == 0, nil })
+				return asked != c.ahead
+			})
+			err := fstest.Poll(commandWait, func() (bool, error) { return backingFiles(v) == 0, nil })
 			if err != nil {
 				t.Errorf("%d files stay open: %v", backingFiles(v), err)
 			}
@@ -331,33 +338,28 @@ func TestOpenAheadSlowService(t *testing.T) {
 	service := newValve(t, v)
 	v.Mount()
 	all := aheadTree(t, v, 1, 30)
-	v.Remount()
-	stop := make(chan struct{})
-	defer close(stop)
-	go func() {
-		for {
-			select {
-			case <-stop:
-				return
-			case <-service.asked:
-				service.held.Lock()
-				time.Sleep(1200 * time.Millisecond)
-				service.held.Unlock()
+	tries(t, v, "the opens did not find their files open", func(int) bool {
+		service.delay.Store(int64(1200 * time.Millisecond))
+		defer service.delay.Store(0)
+		for _, name := range all[:3] {
+			if err := aheadRead(v, name); err != nil {
+				t.Fatal(err)
 			}
 		}
-	}()
-	var begun time.Time
-	for i, name := range all[:8] {
-		if i == 3 { // this one was opened with the third
-			begun = time.Now()
+		// These were opened with the third.
+		asked, err := service.askedBy(func() error {
+			for _, name := range all[3:7] {
+				if err := aheadRead(v, name); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
 		}
-		if err := aheadRead(v, name); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if took := time.Since(begun); took > time.Second {
-		t.Errorf("5 opens that were to find their files open took %v", took)
-	}
+		return !asked
+	})
 }
 
 // TestOpenAheadCorrectsSize: a size that is found to be wrong when a file is
@@ -381,19 +383,20 @@ func TestOpenAheadCorrectsSize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ino := st.Sys().(*syscall.Stat_t).Ino
 	v.Mount()
-	if st, err := os.Stat(all[7]); err != nil || st.Size() != int64(len(content))-100 {
-		t.Fatalf("%v, %v", st, err)
-	}
-	for _, name := range all[:4] {
-		if _, err := os.ReadFile(name); err != nil {
-			t.Fatal(err)
+	tries(t, v, "the file was not opened ahead", func(int) bool {
+		if st, err := os.Stat(all[7]); err != nil || st.Size() != int64(len(content))-100 {
+			t.Fatalf("%v, %v", st, err)
 		}
-	}
-	if n := backingFiles(v); n < 5 {
-		t.Fatalf("only %d files are open", n)
-	}
-	if err := fstest.Poll(10*time.Second, func() (bool, error) { return backingFiles(v) == 0, nil }); err != nil {
+		for _, name := range all[:4] {
+			if _, err := os.ReadFile(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return backingInodes(v)[ino] > 0
+	})
+	if err := fstest.Poll(commandWait, func() (bool, error) { return backingFiles(v) == 0, nil }); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := os.ReadFile(all[7]); err != nil || len(got) != len(content) {
@@ -420,7 +423,7 @@ func TestOpenAheadFillsCache(t *testing.T) {
 		go func() { _, err := f.Read(make([]byte, 10)); done <- err }()
 		select {
 		case err = <-done:
-		case <-time.After(2 * time.Second):
+		case <-time.After(commandWait):
 			err = errors.New("it asks for it")
 		}
 		if cont := unix.Kill(v.Worker(), unix.SIGCONT); err != nil || cont != nil {
@@ -432,35 +435,41 @@ func TestOpenAheadFillsCache(t *testing.T) {
 // TestOpenAheadRemoved: what is removed is not kept by having been opened ahead.
 func TestOpenAheadRemoved(t *testing.T) {
 	v := fstest.New(t)
-	all := aheadTree(t, v, 1, 30)
-	v.Remount()
-	for _, name := range all[:3] {
-		if err := aheadRead(v, name); err != nil {
+	const files = 12
+	all := aheadTree(t, v, 10, files)
+	tries(t, v, "files that were removed stay open", func(n int) bool {
+		these := all[n*files:][:files]
+		other := filepath.Join(v.Mnt, "other")
+		if err := os.WriteFile(other, nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if backingFiles(v) < 4 {
-		t.Fatal("no files are open")
-	}
-	other := filepath.Join(v.Mnt, "other")
-	if err := os.WriteFile(other, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for i, name := range all[3:] {
-		path := filepath.Join(v.Mnt, name)
-		var err error
-		if i == 0 {
-			err = os.Rename(other, path)
-		} else {
-			err = os.Remove(path)
+		for _, name := range these[:2] {
+			if err := aheadRead(v, name); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if err != nil {
+		begun := time.Now()
+		if err := aheadRead(v, these[2]); err != nil {
 			t.Fatal(err)
 		}
-	}
-	// Not so long that the run would have ended: a released file is closed at once.
-	err := fstest.Poll(500*time.Millisecond, func() (bool, error) { return backingFiles(v) == 0, nil })
-	if err != nil {
-		t.Errorf("%d files stay open", backingFiles(v))
-	}
+		ahead := backingFiles(v)
+		for i, name := range these[3:] {
+			path := filepath.Join(v.Mnt, name)
+			var err error
+			if i == 0 {
+				err = os.Rename(other, path)
+			} else {
+				err = os.Remove(path)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := fstest.Poll(commandWait, func() (bool, error) { return backingFiles(v) == 0, nil }); err != nil {
+			t.Fatalf("%d files stay open", backingFiles(v))
+		}
+		// A released file is closed at once. After a second of idleness the others would
+		// have been closed, too.
+		return ahead >= 4 && time.Since(begun) < time.Second
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 type valve struct {
 	held  sync.RWMutex  // locked: nothing passes
 	asked chan struct{} // says so when something comes
+	delay atomic.Int64  // nanoseconds that it is kept before it passes
 }
 
 // newValve puts a valve before the key service of an unmounted volume.
@@ -64,6 +66,7 @@ func (w *valve) pass(client net.Conn, service string) {
 		case w.asked <- struct{}{}:
 		default:
 		}
+		time.Sleep(time.Duration(w.delay.Load()))
 		w.held.RLock()
 		_, err = server.Write(buf[:n])
 		w.held.RUnlock()
@@ -80,6 +83,23 @@ func (w *valve) hold() {
 	case <-w.asked:
 	default:
 	}
+}
+
+// askedBy holds the valve while do runs, until something comes, and tells whether it
+// did. do must end then.
+func (w *valve) askedBy(do func() error) (asked bool, err error) {
+	w.hold()
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	select {
+	case err = <-done:
+		w.held.Unlock()
+	case <-w.asked:
+		asked = true
+		w.held.Unlock()
+		err = <-done
+	}
+	return asked, err
 }
 
 // TestSlowKeyService: while an open waits for the key service, nothing else
@@ -139,7 +159,7 @@ func duringOpen(t *testing.T, service *valve, name string, ops map[string]func()
 			if err != nil {
 				t.Errorf("%s: %v", what, err)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(commandWait):
 			t.Errorf("%s waits too", what)
 		}
 	}
@@ -189,7 +209,7 @@ func TestSlowKeyServiceElsewhere(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(commandWait):
 			t.Error("mkdir waits for the key service")
 		}
 	}
