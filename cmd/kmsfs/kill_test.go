@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,6 +52,7 @@ func (k *writtenKey) alias() string { return "alias/" + k.id }
 // writer is a client that makes changes until the service dies.
 type writer struct {
 	n, steps int
+	asked    *atomic.Int64 // steps of all writers, in this round
 	keys     []*writtenKey // it changes the last one
 	creating fact          // the description of the last key that it asked for
 }
@@ -65,6 +67,7 @@ func (w *writer) write(t *testing.T, state string) {
 	defer c.Close()
 	for err == nil {
 		w.steps++
+		w.asked.Add(1)
 		err = w.step(t, c)
 	}
 	if e := (*kmsapi.Error)(nil); errors.As(err, &e) || errors.Is(err, errUnexpected) {
@@ -239,9 +242,10 @@ func TestKilledWhileWriting(t *testing.T) {
 		rounds = 200
 	}
 	state := shortDir(t)
+	var asked atomic.Int64
 	writers := make([]*writer, 4)
 	for i := range writers {
-		writers[i] = &writer{n: i}
+		writers[i] = &writer{n: i, asked: &asked}
 	}
 	pause := func(most time.Duration) { time.Sleep(rand.N(most)) }
 	for round := range rounds {
@@ -262,10 +266,20 @@ func TestKilledWhileWriting(t *testing.T) {
 			t.Fatalf("after %d kills", round)
 		}
 		var wg sync.WaitGroup
+		asked.Store(0)
 		for _, w := range writers {
 			wg.Go(func() { w.write(t, state) })
 		}
-		pause(150 * time.Millisecond)
+		if round%4 == 0 {
+			pause(150 * time.Millisecond) // perhaps before anything was asked for
+		} else {
+			// However slow the machine is, much is going on.
+			enough := int64(10 + rand.N(100))
+			for deadline := time.Now().Add(time.Minute); asked.Load() < enough && time.Now().Before(deadline) && !t.Failed(); {
+				time.Sleep(time.Millisecond)
+			}
+			pause(5 * time.Millisecond)
+		}
 		s.kill(t)
 		wg.Wait()
 	}
