@@ -88,7 +88,7 @@ fi
 rm -f "$report"
 
 # A key service that was told to end may still be at it.
-await_no_processes_below "$TMPDIR" 10 || {
+await_no_processes_below "$TMPDIR" 60 || {
 	echo "left behind: processes"
 	processes_below "$TMPDIR" | xargs -r ps -o pid,args -p
 	status=1

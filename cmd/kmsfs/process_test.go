@@ -54,7 +54,7 @@ func endService(t *testing.T, state string) {
 	if err := unix.PidfdSendSignal(process, unix.SIGTERM, nil, 0); err != nil {
 		t.Error(err)
 	}
-	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		// Readable means that it has ended.
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}, 1000)
 		if n > 0 {
@@ -82,7 +82,7 @@ func startService(t *testing.T, state string, args ...string) *service {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.kill(t) })
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		c, err := kmsclient.Connect(t.Context(), kmsclient.Options{StateDir: state})
 		if err == nil {
 			c.Close()
@@ -305,7 +305,7 @@ func TestServeIsHardened(t *testing.T) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	}()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		if _, err := os.Lstat(filepath.Join(other, "keysvc.sock")); err == nil {
 			break
 		}

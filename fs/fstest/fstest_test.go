@@ -21,14 +21,14 @@ func TestUnescapeMount(t *testing.T) {
 
 func TestPoll(t *testing.T) {
 	n := 0
-	if err := Poll(time.Second, func() (bool, error) { n++; return n == 3, nil }); err != nil || n != 3 {
+	if err := Poll(time.Minute, func() (bool, error) { n++; return n == 3, nil }); err != nil || n != 3 {
 		t.Errorf("%d calls, %v", n, err)
 	}
 	if err := Poll(10*time.Millisecond, func() (bool, error) { return false, nil }); err == nil {
 		t.Error("no error after the limit")
 	}
 	want := errors.New("no")
-	if err := Poll(time.Second, func() (bool, error) { return false, want }); !errors.Is(err, want) {
+	if err := Poll(time.Minute, func() (bool, error) { return false, want }); !errors.Is(err, want) {
 		t.Errorf("got %v", err)
 	}
 }

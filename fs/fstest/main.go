@@ -40,7 +40,7 @@ func leftovers() []string {
 		_ = unix.Unmount(points[i], unix.MNT_DETACH)
 	}
 	// A helper that was told to stop may still be ending.
-	_ = Poll(2*time.Second, func() (bool, error) { return len(processes(dir)) == 0, nil })
+	_ = Poll(time.Minute, func() (bool, error) { return len(processes(dir)) == 0, nil })
 	for _, p := range processes(dir) {
 		left = append(left, fmt.Sprintf("process %d: %s", p.pid, strings.Join(p.args, " ")))
 		_ = stop(p.pid)

@@ -77,9 +77,9 @@ func stop(pid int) error {
 	if err := unix.Kill(pid, unix.SIGTERM); err != nil {
 		return nil // already gone
 	}
-	if waitGone(pid, 5*time.Second) == nil {
+	if waitGone(pid, time.Minute) == nil {
 		return nil
 	}
 	_ = unix.Kill(pid, unix.SIGKILL)
-	return waitGone(pid, 5*time.Second)
+	return waitGone(pid, time.Minute)
 }

@@ -75,7 +75,7 @@ func Tmpfs(t testing.TB, options string) string {
 		t.Fatalf("mount tmpfs on %s: %v", dir, err)
 	}
 	t.Cleanup(func() {
-		err := Poll(10*time.Second, func() (bool, error) {
+		err := Poll(time.Minute, func() (bool, error) {
 			err := unix.Unmount(dir, 0)
 			if errors.Is(err, unix.EBUSY) {
 				return false, nil

@@ -21,7 +21,7 @@ import (
 // hangs is a failure and not a stuck run. A mount returns much sooner.
 const (
 	commandLimit = 10 * time.Minute
-	mountLimit   = 30 * time.Second
+	mountLimit   = 2 * time.Minute
 )
 
 // Volume is an initialised volume with its own key service, mounted unless
@@ -244,7 +244,7 @@ func (v *Volume) Unmount() {
 // that another goroutine is just starting holds all of this one's descriptors
 // until it executes its program.
 func (v *Volume) unmount() (stderr string, exit int) {
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		_, stderr, exit = v.Run("unmount", v.Mnt)
 		if exit == 0 || !strings.Contains(stderr, "is in use") || time.Now().After(deadline) {

@@ -35,7 +35,7 @@ func Start(bin, mountpoint, dir, scratch string) (*Recorder, error) {
 	if err := r.cmd.Start(); err != nil {
 		return nil, err
 	}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		conn, err := net.Dial("unix", r.Socket)
 		if err == nil {
@@ -91,7 +91,7 @@ func (r *Recorder) Stop() string {
 	go func() { ended <- r.cmd.Wait() }()
 	select {
 	case <-ended:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		_ = unix.Unmount(r.mountpoint, unix.MNT_DETACH)
 		_ = r.cmd.Process.Kill()
 		<-ended

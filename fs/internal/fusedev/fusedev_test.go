@@ -76,7 +76,7 @@ func within(t *testing.T, what string, do func()) {
 	go func() { defer close(done); do() }()
 	select {
 	case <-done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("hangs: " + what)
 	}
 }
@@ -170,7 +170,7 @@ func TestNotifyAfterUnmount(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn.Wait()
-	err = fstest.Poll(10*time.Second, func() (bool, error) {
+	err = fstest.Poll(time.Minute, func() (bool, error) {
 		fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, device)
 		if err == nil && fd != device {
 			err = unix.Close(fd)

@@ -243,7 +243,7 @@ func TestVerifyWhileAppending(t *testing.T) {
 	}
 	for running.Load() > 0 {
 		head := l.Head()
-		r := verify(t, dir, VerifyOptions{Head: &head, Grace: 10 * time.Second})
+		r := verify(t, dir, VerifyOptions{Head: &head, Grace: time.Minute})
 		if r.Fault != nil {
 			t.Error(r.Fault)
 		}

@@ -40,7 +40,8 @@ func TestBadgerStaysSmall(t *testing.T) {
 	value := func(i int) []byte { return bytes.Repeat([]byte{byte(i)}, 8<<10) }
 	check := func(b *store.Badger, n int) {
 		t.Helper()
-		if got := b.NewTables(); got > 8 {
+		// Those that were written since the number was last looked at come on top of 8.
+		if got := b.NewTables(); got > 12 {
 			t.Errorf("%d tables wait for compaction", got)
 		}
 		err := b.View(func(x store.Tx) error {
@@ -129,7 +130,7 @@ func TestCloseWithoutItsDirectory(t *testing.T) {
 	if err := os.Rename(away, dir); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		b, err := store.OpenBadger(dir, slog.New(slog.DiscardHandler))
 		if err == nil {
 			if err := b.Close(); err != nil {
