@@ -225,7 +225,10 @@ func TestKeysLeaveMemory(t *testing.T) {
 			}
 			if pid := v.KeyService(); pid == 0 {
 				t.Error("no key service runs")
-			} else if left := find(pid); len(left) > 0 {
+			} else if fstest.Poll(commandWait, func() (bool, error) {
+				left = find(pid)
+				return len(left) == 0, nil
+			}) != nil {
 				t.Errorf("key service: %s", strings.Join(left, "; "))
 			}
 			// Reading again and closing leaves nothing either.

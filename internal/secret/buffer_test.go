@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -247,6 +248,7 @@ func childLimit() {
 	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &lim); err != nil {
 		panic(err)
 	}
+	runtime.LockOSThread() // so that New runs on it
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData // drops every capability of this thread
 	if err := unix.Capset(&hdr, &data[0]); err != nil {
