@@ -149,11 +149,11 @@ func (l *listener) Accept() (net.Conn, error) {
 		if wrapped != nil {
 			return wrapped, nil
 		}
-		c.Close()
-		if crowded {
+		if crowded { // recorded before the peer sees it
 			l.s.svc.recordRefusal(refusedConnect, caller, origin{address: localAddress},
 				&kmsapi.Error{Code: kmsapi.CodeLimitExceeded, Message: "The user has too many connections."})
 		}
+		c.Close()
 	}
 }
 
