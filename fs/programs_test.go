@@ -158,7 +158,7 @@ func TestSQLite(t *testing.T) {
 			}
 			// Two writers at once wait for each other.
 			sh(t, v.Mnt, `pids=; for w in 1 2; do ( for i in $(seq 1 15); do
-				sqlite3 -bail -cmd '.timeout 20000' `+db+` "INSERT INTO t(a) VALUES('w$w');"; done ) & pids="$pids $!"; done
+				sqlite3 -bail -cmd '.timeout 120000' `+db+` "INSERT INTO t(a) VALUES('w$w');"; done ) & pids="$pids $!"; done
 				for p in $pids; do wait $p; done`)
 			count := func() string {
 				return sh(t, v.Mnt, "sqlite3 -bail "+db+" 'PRAGMA integrity_check; SELECT count(*) FROM t WHERE a LIKE \"w%\";'")

@@ -4,15 +4,14 @@
 # them. kmsfs itself needs none: as root it mounts by itself, other users need
 # fuse3.
 #
-#	scripts/install-deps.sh build|test|test-long|demo|bench|lint...
+#	scripts/install-deps.sh build|test|demo|bench|lint...
 set -euo pipefail
 
 # A program that shows whether a package is there, and the package.
 build=(git:git)
 demo=("${build[@]}" fusermount3:fuse3 tar:tar sqlite3:sqlite3)
 # The race detector links with a C compiler. AWS's command line talks to the key service.
-test=("${demo[@]}" gcc:gcc aws:awscli getfattr:attr setfacl:acl fio:fio findmnt:mount flock:util-linux mkfs.ext4:e2fsprogs)
-long=("${test[@]}" stress-ng:stress-ng)
+test=("${demo[@]}" gcc:gcc aws:awscli getfattr:attr setfacl:acl fio:fio findmnt:mount flock:util-linux mkfs.ext4:e2fsprogs python3:python3 stress-ng:stress-ng)
 lint=("${build[@]}" shellcheck:shellcheck)
 bench=(fusermount3:fuse3 tar:tar gocryptfs:gocryptfs securefs:securefs encfs:encfs cryfs:cryfs)
 
@@ -22,11 +21,10 @@ for purpose in "${@:-build}"; do
 	build) needs+=("${build[@]}") ;;
 	demo) needs+=("${demo[@]}") ;;
 	test) needs+=("${test[@]}") ;;
-	test-long) needs+=("${long[@]}") ;;
 	lint) needs+=("${lint[@]}") ;;
 	bench) needs+=("${bench[@]}") ;;
 	*)
-		echo "install-deps.sh: no such purpose: $purpose (build, test, test-long, demo, bench, lint)" >&2
+		echo "install-deps.sh: no such purpose: $purpose (build, test, demo, bench, lint)" >&2
 		exit 2
 		;;
 	esac

@@ -14,10 +14,8 @@ if [ "${1-}" = long ]; then
 	shift
 	timeout=6h
 	export KMSFS_LONG=1
-	scripts/install-deps.sh test-long
-else
-	scripts/install-deps.sh test
 fi
+scripts/install-deps.sh test
 if [ "$(id -u)" -ne 0 ]; then
 	# Some tests act as several users. They say so and skip themselves, and
 	# the report names them.
