@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/leftovers.sh
 
-timeout=20m # of one package; it takes five minutes at most, and a busy machine may be slow
+timeout=30m # of one package: only what hangs meets it, however busy the machine
 if [ "${1-}" = long ]; then
 	shift
 	timeout=6h
