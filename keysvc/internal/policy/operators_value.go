@@ -39,7 +39,7 @@ var numberSyntax = regexp.MustCompile(`^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$`)
 
 func parseNumber(s string) (n number, ok bool) {
 	if !numberSyntax.MatchString(s) {
-		return n, false
+		return number{}, false
 	}
 	var err error
 	n.integer, err = strconv.ParseInt(s, 10, 64)
@@ -114,7 +114,7 @@ func parseDate(s string) (t time.Time, ok bool) {
 			}
 		}
 	}
-	return t, false
+	return time.Time{}, false
 }
 
 type dateValues struct {

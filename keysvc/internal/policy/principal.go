@@ -201,7 +201,7 @@ func awsPrincipal(text string) (kind PrincipalKind, account string, ok bool) {
 // below "AWS" in a policy, except "*", or the name of a service.
 func ParsePrincipal(text string) (NamedPrincipal, bool) {
 	kind, account, ok := awsPrincipal(text)
-	if !ok && isService(text) {
+	if isService(text) { // which none of the others is
 		kind, ok = ServicePrincipal, true
 	}
 	return NamedPrincipal{Kind: kind, Value: text, Account: account}, ok && kind != AnyPrincipal

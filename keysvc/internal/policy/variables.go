@@ -47,7 +47,7 @@ func (x syntax) split(value string) (pieces []piece, wrong string) {
 	if x.wildcards {
 		special += "*?"
 	}
-	for value != "" {
+	for {
 		i := strings.IndexAny(value, special)
 		if i < 0 {
 			break
@@ -82,24 +82,24 @@ func (x syntax) variable(s string) (p piece, rest, wrong string) {
 	}
 	end := strings.IndexFunc(s, func(r rune) bool { return !isKeyChar(r) })
 	if end < 0 {
-		return p, "", "a policy variable does not end: } is missing"
+		return piece{}, "", "a policy variable does not end: } is missing"
 	}
 	name, s := s[:end], s[end:]
 	p = piece{kind: variable, key: newKeyRef(x.policy, name)}
 	if d, ok := strings.CutPrefix(s, ", '"); ok {
 		p.text, s, p.hasDefault = strings.Cut(d, "'")
 		if !p.hasDefault {
-			return p, "", "the default of policy variable " + quote(name) + " does not end: ' is missing"
+			return piece{}, "", "the default of policy variable " + quote(name) + " does not end: ' is missing"
 		}
 		if strings.ContainsAny(p.text, "*?$") {
-			return p, "", "the default of policy variable " + quote(name) + " has a *, ? or $, which may be meant as a wildcard or as text"
+			return piece{}, "", "the default of policy variable " + quote(name) + " has a *, ? or $, which may be meant as a wildcard or as text"
 		}
 	}
 	if !strings.HasPrefix(s, "}") {
-		return p, "", "malformed policy variable: write ${key}, or ${key, 'default'} with a comma, a space and single quotes"
+		return piece{}, "", "malformed policy variable: write ${key}, or ${key, 'default'} with a comma, a space and single quotes"
 	}
 	if prefix, key, _ := strings.Cut(name, ":"); prefix == "" || key == "" {
-		return p, "", "policy variable " + quote(name) + " is not a condition key: keys look like aws:username"
+		return piece{}, "", "policy variable " + quote(name) + " is not a condition key: keys look like aws:username"
 	}
 	return p, s[1:], ""
 }
