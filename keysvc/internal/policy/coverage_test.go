@@ -3,6 +3,7 @@ package policy_test
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 	"testing"
 
@@ -51,22 +52,33 @@ func TestCoverageIsOfTheCaller(t *testing.T) {
 		p.ARN, p.UniqueID = fmt.Sprint("arn:aws:iam::111122223333:user/u", i), fmt.Sprintf("AIDAIOSFODNN7EXAM%03d", i)
 		callers = append(callers, p)
 	}
+	type question struct {
+		request  policy.Request
+		policies policy.Policies
+		want     policy.Decision // of a new document
+	}
+	var questions []question
 	kept := parse(policy.KeyPolicy, text)
+	for _, caller := range callers {
+		for _, action := range []string{"kms:Encrypt", "kms:Decrypt", "kms:DescribeKey", "kms:ListGrants", "KMS:ENCRYPT"} {
+			for _, boundary := range []*policy.Document{nil, all} {
+				q := question{
+					request:  policy.Request{Principal: caller, Action: action, Resource: "*", ResourceAccount: "111122223333"},
+					policies: policy.Policies{Resource: parse(policy.KeyPolicy, text), Identity: []*policy.Document{all}, Boundary: boundary},
+				}
+				q.want = policy.Evaluate(&q.request, &q.policies)
+				q.policies.Resource = kept
+				questions = append(questions, q)
+			}
+		}
+	}
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			for _, caller := range append(callers, callers...) {
-				for _, action := range []string{"kms:Encrypt", "kms:Decrypt", "kms:DescribeKey", "kms:ListGrants", "KMS:ENCRYPT"} {
-					for _, boundary := range []*policy.Document{nil, all} {
-						r := policy.Request{Principal: caller, Action: action, Resource: "*", ResourceAccount: "111122223333"}
-						p := policy.Policies{Resource: kept, Identity: []*policy.Document{all}, Boundary: boundary}
-						got := policy.Evaluate(&r, &p)
-						p.Resource = parse(policy.KeyPolicy, text)
-						want := policy.Evaluate(&r, &p)
-						if got.Outcome != want.Outcome || got.Policy != want.Policy || !reflect.DeepEqual(got.Statement, want.Statement) {
-							t.Errorf("%+v, %s: %v, not %v", caller, action, got, want)
-						}
-					}
+			for _, q := range slices.Concat(questions, questions) {
+				got, want := policy.Evaluate(&q.request, &q.policies), q.want
+				if got.Outcome != want.Outcome || got.Policy != want.Policy || !reflect.DeepEqual(got.Statement, want.Statement) {
+					t.Errorf("%+v, %s: %v, not %v", q.request.Principal, q.request.Action, got, want)
 				}
 			}
 		})

@@ -266,6 +266,10 @@ func TestNotPrincipal(t *testing.T) {
 	for _, who := range []string{"alice", "carol", "bob", "ec2"} {
 		w.allow(who, "kms:Decrypt")
 	}
+	w = given(t, policies{key: to("*") + `, {"Effect": "Deny", "NotPrincipal": "*", "Action": "kms:*", "Resource": "*"}`, identity: []string{allowDecrypt}})
+	for _, who := range []string{"alice", "carol", "bob", "ec2"} {
+		w.allow(who, "kms:Decrypt")
+	}
 	w = given(t, policies{key: to("*") + `, {"Effect": "Deny", "NotPrincipal": {"Service": "ec2.amazonaws.com"}, "Action": "kms:*", "Resource": "*"}`})
 	w.allow("ec2", "kms:Decrypt")
 	w.forbid("alice", "kms:Decrypt")

@@ -165,6 +165,7 @@ func TestComparisons(t *testing.T) {
 	}{
 		{"StringEquals", "", "", true},
 		{"StringEquals", "~a~", "~a~", true},
+		{"StringLike", "~a~", "~a~", true},
 		{"StringEquals", "*", "a", false},
 		{"StringEquals", "*", "*", true},
 		{"StringEquals", "a?", "ab", false},
@@ -188,6 +189,7 @@ func TestComparisons(t *testing.T) {
 		{"DateGreaterThanEquals", "2026-01-02", "2026-01-03", true},
 		{"NumericEquals", "0", "-0", true},
 		{"NumericEquals", "10", "1e1", true},
+		{"NumericEquals", "1e1", "10", true},
 		{"NumericEquals", "10", "010", true},
 		{"NumericEquals", "1.5e-1", "0.15", true},
 		{"NumericEquals", "9007199254740993", "9007199254740992", false}, // beyond a float64

@@ -145,6 +145,7 @@ func TestFaults(t *testing.T) {
 
 		// Sid.
 		{key, v2012(`{"Sid": ^7, "Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*"}`), "Sid is a string, not a number"},
+		{identity, v2012(`{"Sid": ^7, "Effect": "Allow", "Action": "kms:*", "Resource": "*"}`), "Sid is a string, not a number"},
 		{identity, v2012(`{"Sid": ^"two words", "Effect": "Allow", "Action": "kms:*", "Resource": "*"}`), "letters and digits"},
 		{identity, v2012(`[{"Sid": "a", "Effect": "Allow", "Action": "kms:*", "Resource": "*"}, {"Sid": ^"a", "Effect": "Allow", "Action": "kms:*", "Resource": "*"}]`), `Sid "a" is given twice`},
 		{trust, v2012(`{"Sid": ^"a-b", "Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"}`), "letters and digits"},
@@ -200,6 +201,8 @@ func TestFaults(t *testing.T) {
 
 		// Variables.
 		{key, v2012(condition("StringEquals", "kms:A", `^"${"`)), "does not end"},
+		{key, v2012(condition("StringNotEqualsIgnoreCase", "kms:A", `^"${"`)), "does not end"},
+		{key, v2012(condition("StringLike", "kms:A", `^"${"`)), "does not end"},
 		{key, v2012(condition("StringEquals", "kms:A", `^"${}"`)), "not a condition key"},
 		{key, v2012(condition("StringEquals", "kms:A", `^"${username}"`)), "not a condition key"},
 		{key, v2012(condition("StringEquals", "kms:A", `^"${a}"`)), "not a condition key"},
@@ -290,6 +293,23 @@ func TestFaults(t *testing.T) {
 		var faults policy.Faults
 		if !errors.As(err, &faults) || len(faults) != 1 || faults[0].Line != line || faults[0].Column != column || !strings.Contains(faults[0].Message, c.want) {
 			t.Errorf("%s\nwant %d:%d ...%s\ngot  %v", text, line, column, c.want, err)
+		}
+	}
+}
+
+// TestMessages are faults word by word.
+func TestMessages(t *testing.T) {
+	for text, want := range map[string]string{
+		`[]`:   "line 1, column 1: a policy is an object, not an array",
+		`"x"`:  "line 1, column 1: a policy is an object, not a string",
+		`1`:    "line 1, column 1: a policy is an object, not a number",
+		`true`: "line 1, column 1: a policy is an object, not a boolean",
+		`null`: "line 1, column 1: a policy is an object, not null",
+		`{"Statement": [
+			{"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "key/x"}]}`: `line 2, column 73: resource "key/x" must be an ARN or "*"`,
+	} {
+		if _, err := policy.Parse(policy.KeyPolicy, []byte(text)); err == nil || err.Error() != want {
+			t.Errorf("%s\n%v, not\n%s", text, err, want)
 		}
 	}
 }
@@ -581,7 +601,30 @@ func TestWithIDs(t *testing.T) {
 		t.Errorf("b is gone, and the text is\n%s", got)
 	}
 	ids["arn:aws:iam::111122223333:user/a"] = "AIDATHREE"
-	if got, want := d.WithIDs(resolve), strings.Replace(two, `"arn:aws:iam::111122223333:user\/a"`, `"AIDAONE"`, 1); got != want {
+	one := strings.Replace(two, `"arn:aws:iam::111122223333:user\/a"`, `"AIDAONE"`, 1)
+	if got := d.WithIDs(resolve); got != one {
 		t.Errorf("a is somebody else, and the text is\n%s", got)
+	}
+	nobody := func(p policy.NamedPrincipal) (string, bool) { return "AIDAONE", false }
+	if got := d.WithIDs(nobody); got != one {
+		t.Errorf("all are gone, also who was not bound to an id, and the text is\n%s", got)
+	}
+}
+
+// TestWithIDsInQuotes: a path may have quotes and backslashes, which are escaped in JSON.
+func TestWithIDsInQuotes(t *testing.T) {
+	for _, name := range []string{`user/a`, `user/\"/a`, `user/\\/a`, `user/\\\"/a`, `user/x\\/a`} {
+		text := whole(to("arn:aws:iam::111122223333:" + name))
+		d, err := policy.Parse(policy.KeyPolicy, []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, err = d.Bind(func(policy.NamedPrincipal) (string, bool) { return "AIDAONE", true }); err != nil {
+			t.Fatal(err)
+		}
+		got := d.WithIDs(func(policy.NamedPrincipal) (string, bool) { return "", false })
+		if want := whole(to("AIDAONE")); got != want {
+			t.Errorf("%s is gone, and the text is\n%s", name, got)
+		}
 	}
 }

@@ -6,6 +6,20 @@ import (
 	"kmsfs.dev/kmsfs/keysvc/internal/policy"
 )
 
+// TestEverybody: "*" alone names everybody, as it does below "AWS".
+func TestEverybody(t *testing.T) {
+	for text, column := range map[string]int{`"*"`: 47, `{"AWS": "*"}`: 55} {
+		d, err := policy.Parse(policy.KeyPolicy, []byte(`{"Statement": {"Effect": "Deny", "Principal": `+text+`, "Action": "kms:*", "Resource": "*"}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := policy.NamedPrincipal{Kind: policy.AnyPrincipal, Value: "*", Line: 1, Column: column}
+		if got := d.Principals(); len(got) != 1 || got[0] != want {
+			t.Errorf("%s: %+v", text, got)
+		}
+	}
+}
+
 func TestParsePrincipal(t *testing.T) {
 	for text, want := range map[string]policy.NamedPrincipal{
 		"arn:aws:iam::111122223333:root":              {Kind: policy.AccountPrincipal, Account: "111122223333"},

@@ -57,6 +57,7 @@ func TestVariables(t *testing.T) {
 		{v2, "StringEquals", "${aws:username, 'none'}", "none", false},
 		{v2, "StringEquals", "${aws:PrincipalTag/dept, ''}", "", true},
 		{v2, "StringEquals", "${aws:PrincipalTag/dept, 'a}, b'}!", "a}, b!", true},
+		{v2, "StringEquals", "${aws:PrincipalTag/dept, '~'}", "~", true},
 
 		// Without a value.
 		{v2, "StringEquals", "${aws:PrincipalTag/dept}", "", false},
