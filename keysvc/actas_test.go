@@ -2,6 +2,7 @@ package keysvc_test
 
 import (
 	"fmt"
+	"os"
 	"testing"
 
 	"kmsfs.dev/kmsfs/keysvc/keysvctest"
@@ -65,6 +66,10 @@ func TestActAs(t *testing.T) {
 	for _, r := range records(t, auditDir(srv)) {
 		if r.AdditionalEventData != nil && r.AdditionalEventData.ForwardedBy != nil {
 			forwarded[r.AdditionalEventData.ForwardedBy.ARN+" for "+r.UserIdentity.ARN+" "+r.ErrorCode]++
+			peer := map[string]uint32{"arn:aws:iam::000000000000:root": 0, arn(forwarder): forwarder}[r.AdditionalEventData.ForwardedBy.ARN]
+			if p := r.AdditionalEventData.Peer; p == nil || p.UID != peer || p.PID != int32(os.Getpid()) {
+				t.Errorf("forwarded by %s, from the process %+v", r.AdditionalEventData.ForwardedBy.ARN, p)
+			}
 		}
 	}
 	want := map[string]int{

@@ -404,3 +404,23 @@ func TestAuthorization(t *testing.T) {
 		})
 	}
 }
+
+// TestDenialsNameTheResource: or * of an action that is on none.
+func TestDenialsNameTheResource(t *testing.T) {
+	s := newStage(t, nil)
+	alice := s.clients["alice"]
+	_, list := alice.ListKeys(t.Context(), &kms.ListKeysInput{})
+	_, create := alice.CreateKey(t.Context(), &kms.CreateKeyInput{})
+	_, describe := alice.DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: &s.key})
+	for _, c := range []struct {
+		err              error
+		action, resource string
+	}{
+		{list, "kms:ListKeys", "*"},
+		{create, "kms:CreateKey", "*"},
+		{describe, "kms:DescribeKey", s.key},
+	} {
+		says(t, c.err, "AccessDeniedException", "User: "+aliceARN+" is not authorized to perform: "+c.action+" on resource: "+c.resource+
+			" because no identity-based policy allows the "+c.action+" action")
+	}
+}

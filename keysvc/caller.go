@@ -2,6 +2,7 @@ package keysvc
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -72,13 +73,11 @@ func (s *Service) peerCaller(c net.Conn) (Caller, error) {
 	}
 	var cred *unix.Ucred
 	var credErr error
-	if err := raw.Control(func(fd uintptr) {
+	err = raw.Control(func(fd uintptr) {
 		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
+	})
+	if err := errors.Join(err, credErr); err != nil {
 		return Caller{}, fmt.Errorf("peer credentials: %w", err)
-	}
-	if credErr != nil {
-		return Caller{}, fmt.Errorf("peer credentials: %w", credErr)
 	}
 	caller := s.LocalCaller(cred.Uid)
 	caller.Peer.PID = cred.Pid

@@ -123,6 +123,17 @@ func TestOnlyTheAccountRootAdvances(t *testing.T) {
 	if err := by(otherUID); !errors.As(err, &e) || e.Code != kmsapi.CodeAccessDenied || !strings.Contains(e.Message, "kmsfs:AdvanceClock") {
 		t.Errorf("another user: %v", err)
 	}
+	// No policy makes anybody else the account root.
+	alice, err := srv.Service.HireUser(home, "/", "alice", identityPolicy(`{"Effect": "Allow", "Action": "*", "Resource": "*"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, caller := range []keysvc.Caller{alice, keysvc.RootOf(foreign)} {
+		_, err := keysvc.Call(t.Context(), srv.Service, caller, kmsapi.OpAdvanceClock, (*keysvc.Service).Advance, &kmsapi.AdvanceInput{Seconds: 60})
+		if !errors.As(err, &e) || e.Code != kmsapi.CodeAccessDenied || e.Message != "Only the account root may advance the clock." {
+			t.Errorf("%s: %v", caller.ARN, err)
+		}
+	}
 	if st := status(t, srv); st.ClockAhead != 120 {
 		t.Errorf("the clock is %g s ahead", st.ClockAhead)
 	}

@@ -3,6 +3,7 @@ package keysvc_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -10,7 +11,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
+	"kmsfs.dev/kmsfs/keysvc"
 	"kmsfs.dev/kmsfs/keysvc/internal/grant"
+	"kmsfs.dev/kmsfs/keysvc/internal/policy"
 	"kmsfs.dev/kmsfs/keysvc/keysvctest"
 )
 
@@ -229,4 +232,52 @@ func TestGrantInAudit(t *testing.T) {
 	if strings.Contains(string(text), *g.GrantToken) {
 		t.Error("the log has the token")
 	}
+}
+
+// TestAuditNamesTheGrant that a call needed: to the caller, to the caller's role or to
+// the account; none where a policy allows it anyhow.
+func TestAuditNamesTheGrant(t *testing.T) {
+	s := newStage(t, map[string]string{"stranger": identityPolicy(anything)})
+	sessions, err := s.srv.Service.HireRole(home, "free", "", "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.clients["free/one"] = s.client(sessions[0])
+	made := map[string]string{ // by whose call it is for
+		sessions[0].ARN: *s.grant("root", to("arn:aws:iam::"+home+":role/free", "Encrypt")).GrantId,
+		strangerARN:     *s.grant("root", to("arn:aws:iam::"+foreign+":root", "Encrypt")).GrantId,
+		aliceARN:        *s.grant("root", to(aliceARN, "Encrypt")).GrantId,
+		bobARN:          "",
+	}
+	s.grant("root", to(bobARN, "Encrypt"))
+	s.put(statements(`{"Effect": "Allow", "Principal": {"AWS": "` + bobARN + `"}, "Action": "kms:Encrypt", "Resource": "*"}`))
+	s.check(allow("free/one", "Encrypt"), allow("stranger", "Encrypt"), allow("alice", "Encrypt"), allow("bob", "Encrypt"))
+	s.srv.Stop()
+	recorded := map[string]string{}
+	for _, r := range records(t, auditDir(s.srv)) {
+		if r.EventName == "Encrypt" {
+			recorded[r.UserIdentity.ARN] = r.AdditionalEventData.GrantID
+		}
+	}
+	if !maps.Equal(recorded, made) {
+		t.Errorf("recorded:\n%v\nnot\n%v", recorded, made)
+	}
+}
+
+// TestGrantToService: a service is known by its name, as is a federated user.
+func TestGrantToService(t *testing.T) {
+	s := newStage(t, nil)
+	frankARN := "arn:aws:sts::" + home + ":federated-user/frank"
+	for name, p := range map[string]policy.Principal{
+		"ec2":   {Type: policy.Service, ARN: "ec2.amazonaws.com"},
+		"rds":   {Type: policy.Service, ARN: "rds.amazonaws.com"},
+		"frank": {Type: policy.FederatedUser, ARN: frankARN, Account: home, UniqueID: home + ":frank"},
+		"anon":  {},
+	} {
+		s.clients[name] = s.client(keysvc.Caller{Principal: p})
+	}
+	s.grant("root", to("ec2.amazonaws.com", "Encrypt"))
+	s.check(allow("ec2", "Encrypt"), deny("ec2", "DescribeKey"), deny("rds", "Encrypt"), deny("frank", "Encrypt"), deny("anon", "Encrypt"))
+	s.grant("root", to(frankARN, "Encrypt"))
+	s.check(allow("frank", "Encrypt"), deny("rds", "Encrypt"), deny("anon", "Encrypt"))
 }

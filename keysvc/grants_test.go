@@ -332,6 +332,8 @@ func TestGrantConditions(t *testing.T) {
 			[]want{to(bobARN, "Decrypt"), to(bobARN, "Decrypt", "Encrypt")}, []want{to(bobARN, "Decrypt", "DescribeKey")}},
 		{`"StringEquals": {"kms:GrantConstraintType": "EncryptionContextSubset"}`,
 			[]want{including(to(bobARN, "Decrypt"), "a=1")}, []want{to(bobARN, "Decrypt"), being(to(bobARN, "Decrypt"), "a=1")}},
+		{`"Null": {"kms:GrantConstraintType": "true", "kms:RetiringPrincipal": "true"}`,
+			[]want{to(bobARN, "Decrypt")}, []want{including(to(bobARN, "Decrypt"), "a=1"), retiredByBob}},
 		{`"StringEquals": {"kms:EncryptionContext:a": "1"}`,
 			[]want{including(to(bobARN, "Decrypt"), "a=1")}, []want{to(bobARN, "Decrypt"), including(to(bobARN, "Decrypt"), "a=2")}},
 		{`"Bool": {"kms:GrantIsForAWSResource": "false"}`, []want{to(bobARN, "Decrypt")}, nil},
