@@ -105,12 +105,10 @@ func (s *Service) decide(a *access, e *evaluation) policy.Decision {
 		a.caller.Tags = own.Tags // the connection may be older than they are
 	}
 	r := &e.request
-	r.Principal, r.Action, r.Resource, r.ResourceAccount = a.caller.Principal, a.name(), a.resource(), ""
-	switch {
-	case a.key != nil:
+	r.Principal, r.Action, r.Resource = a.caller.Principal, a.name(), a.resource()
+	r.ResourceAccount = identity.AccountIn(a.entity) // "" of none
+	if a.key != nil {
 		p.Resource, r.ResourceAccount = a.key.policy, a.key.record.Account
-	case a.entity != "":
-		r.ResourceAccount = identity.AccountIn(a.entity)
 	}
 	switch {
 	case a.action == kmsapi.OpRetireGrant:

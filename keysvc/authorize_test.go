@@ -405,8 +405,9 @@ func TestAuthorization(t *testing.T) {
 	}
 }
 
-// TestDenialsNameTheResource: or * of an action that is on none.
-func TestDenialsNameTheResource(t *testing.T) {
+// TestDenials say what is missing, or what forbids it, and on which resource: * for an
+// action that is on none.
+func TestDenials(t *testing.T) {
 	s := newStage(t, nil)
 	alice := s.clients["alice"]
 	_, list := alice.ListKeys(t.Context(), &kms.ListKeysInput{})
@@ -423,4 +424,26 @@ func TestDenialsNameTheResource(t *testing.T) {
 		says(t, c.err, "AccessDeniedException", "User: "+aliceARN+" is not authorized to perform: "+c.action+" on resource: "+c.resource+
 			" because no identity-based policy allows the "+c.action+" action")
 	}
+	for text, why := range map[string]string{
+		statements(): " because no resource-based policy allows the kms:DescribeKey action",
+		statements(`{"Effect": "Deny", "Principal": "*", "Action": "kms:DescribeKey", "Resource": "*"}`): " with an explicit deny in a resource-based policy",
+	} {
+		s.put(text)
+		_, err := alice.DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: &s.key})
+		says(t, err, "AccessDeniedException", "User: "+aliceARN+" is not authorized to perform: kms:DescribeKey on resource: "+s.key+why)
+	}
+}
+
+// TestSessionTags: a session has tags of its own, whatever its role has.
+func TestSessionTags(t *testing.T) {
+	s := newStage(t, nil)
+	sessions, err := s.srv.Service.HireRole(home, "role", "", "tagged", "plain")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sessions[0].Tags = map[string]string{"team": "a"}
+	s.clients["tagged"], s.clients["plain"] = s.client(sessions[0]), s.client(sessions[1])
+	s.put(statements(`{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::` + home + `:role/role"}, "Action": "kms:Encrypt", "Resource": "*",
+		"Condition": {"StringEquals": {"aws:PrincipalTag/team": "a"}}}`))
+	s.check(allow("tagged", "Encrypt"), deny("plain", "Encrypt"))
 }

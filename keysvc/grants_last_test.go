@@ -250,13 +250,16 @@ func TestAuditNamesTheGrant(t *testing.T) {
 		bobARN:          "",
 	}
 	s.grant("root", to(bobARN, "Encrypt"))
-	s.put(statements(`{"Effect": "Allow", "Principal": {"AWS": "` + bobARN + `"}, "Action": "kms:Encrypt", "Resource": "*"}`))
-	s.check(allow("free/one", "Encrypt"), allow("stranger", "Encrypt"), allow("alice", "Encrypt"), allow("bob", "Encrypt"))
+	s.put(statements(`{"Effect": "Allow", "Principal": {"AWS": "` + bobARN + `"}, "Action": ["kms:Encrypt", "kms:DescribeKey"], "Resource": "*"}`))
+	s.check(allow("free/one", "Encrypt"), allow("stranger", "Encrypt"), allow("alice", "Encrypt"), allow("bob", "Encrypt"), allow("bob", "DescribeKey"))
 	s.srv.Stop()
 	recorded := map[string]string{}
 	for _, r := range records(t, auditDir(s.srv)) {
 		if r.EventName == "Encrypt" {
 			recorded[r.UserIdentity.ARN] = r.AdditionalEventData.GrantID
+		}
+		if r.EventName == "DescribeKey" && r.AdditionalEventData != nil {
+			t.Errorf("a call without a grant has %+v", r.AdditionalEventData)
 		}
 	}
 	if !maps.Equal(recorded, made) {
