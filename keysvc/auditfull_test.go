@@ -106,6 +106,9 @@ func TestFullDiskRefusesCalls(t *testing.T) {
 	_, err = root.UpdateKeyDescription(ctx, &kms.UpdateKeyDescriptionInput{KeyId: &key, Description: aws.String("changed")})
 	refusedByLog(err)
 	want["UpdateKeyDescription"]++ // made, and owed
+	_, err = root.UpdateKeyDescription(ctx, &kms.UpdateKeyDescriptionInput{KeyId: &key, Description: aws.String("changed again")})
+	refusedByLog(err)
+	want["UpdateKeyDescription"]++ // not made while one is owed, but nobody who reads the answer knows
 
 	disk.free(t)
 	if err := generate(); err != nil {

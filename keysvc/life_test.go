@@ -78,6 +78,24 @@ func TestMaterialOutlivesItsKeyWhileInUse(t *testing.T) {
 	}
 }
 
+// TestNothingBeginsAfterClose: nothing is performed when the service has ended.
+func TestNothingBeginsAfterClose(t *testing.T) {
+	svc := openQuiet(t, t.TempDir(), false)
+	root := svc.LocalCaller(0)
+	root.call = new(call)
+	if err := svc.Close(); err != nil {
+		t.Fatal(err)
+	}
+	err := svc.perform(access{caller: root, action: kmsapi.OpListKeys}, func(materials) error {
+		t.Error("an action begins")
+		return nil
+	})
+	var e *kmsapi.Error
+	if !errors.As(err, &e) || e.Code != kmsapi.CodeKeyUnavailable {
+		t.Errorf("an action of a closed service: %v", err)
+	}
+}
+
 // TestKeysFromBeforeUsageWasNoted opens a store whose records lack what is new.
 func TestKeysFromBeforeUsageWasNoted(t *testing.T) {
 	dir := t.TempDir()

@@ -495,8 +495,8 @@ func TestAccepted(t *testing.T) {
 		d, err := policy.Parse(c.kind, []byte(c.text))
 		if err != nil {
 			t.Errorf("%s: %v", c.text, err)
-		} else if d.Text() != c.text {
-			t.Errorf("%q is kept as %q", c.text, d.Text())
+		} else if d.Text() != c.text || d.Kind() != c.kind {
+			t.Errorf("%v %q is kept as %v %q", c.kind, c.text, d.Kind(), d.Text())
 		}
 	}
 	d, err := policy.Parse(policy.KeyPolicy, []byte(v2012(statement(`"Sid": "\u65e5\ud83d\ude00\"\\\/\b\f\n\r\t\u00e9é"`))))

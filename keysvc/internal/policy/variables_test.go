@@ -112,6 +112,19 @@ func TestVariableInjection(t *testing.T) {
 		}
 	}
 
+	// They are bytes, and a * stands for any number of those: also for half a character.
+	for pattern, half := range map[string]string{"${kms:Other}*": "\xc3", "*${kms:Other}": "\xa9", "*${kms:Other}*": "\xc3"} {
+		w = given(t, policies{identity: []string{`{"Effect": "Allow", "Action": "kms:Decrypt", "Resource": "*", "Condition": {"StringLike": {"kms:Test": "` + pattern + `"}}}`}})
+		for value, allowed := range map[string]bool{"é": true, "e": false} {
+			r := policy.Request{Principal: people["alice"], Action: "kms:Decrypt", Resource: "*"}
+			r.Context.Set("kms:Other", half)
+			r.Context.Set("kms:Test", value)
+			if policy.Evaluate(&r, w.p).Allowed() != allowed {
+				t.Errorf("%s with %q: %q is allowed: %v", pattern, half, value, !allowed)
+			}
+		}
+	}
+
 	// Values are not expanded again.
 	w = given(t, policies{identity: []string{path("${kms:Test}")}})
 	w.allow("alice", "kms:Decrypt", with{"kms:Test": "${aws:username}", "kms:EncryptionContext:kmsfs:path": "${aws:username}", "account": ""})

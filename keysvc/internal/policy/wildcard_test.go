@@ -33,6 +33,8 @@ func TestWildcards(t *testing.T) {
 		{"*?a", []string{"ba", "bba", "éa"}, []string{"a", "ab"}},
 		{"*?b*", []string{"ab", "aab", "bb", "xxabx"}, []string{"b", "ba", ""}},
 		{"*a?c*", []string{"abc", "xxaxcx", "aabc", "aaacc"}, []string{"ac", "abd", "abxc"}},
+		{"*a?c*d*", []string{"abcd", "xabcxdx", "abcabcd"}, []string{"abc", "dabc", "abd"}},
+		{"*?*?*", []string{"ab", "éé"}, []string{"", "a", "é"}},
 		{"*??*", []string{"ab", "abc"}, []string{"", "a", "é"}},
 		{"*a?b*", []string{"a\ufffdb", "a\xffb", "a日b"}, []string{"a\xff\xffb"}},
 		{"*\ufffd?b*", []string{"\ufffdxb"}, []string{"\xffxb", "xb"}},
