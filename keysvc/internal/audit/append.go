@@ -121,10 +121,10 @@ func (l *Log) joinLocked(e *entry) error {
 	b.entries = append(b.entries, e)
 	l.mu.Unlock()
 	if !leads {
-		<-b.done
+		awaitWrite(b.done)
 		return b.err
 	}
-	l.writing.Lock()
+	l.lockWriting()
 	l.mu.Lock()
 	l.batch = nil
 	l.mu.Unlock()
@@ -132,6 +132,32 @@ func (l *Log) joinLocked(e *entry) error {
 	l.writing.Unlock()
 	close(b.done)
 	return b.err
+}
+
+// looks is how often whoever waits for a write looks whether it is over before it sleeps:
+// for about the two microseconds that a write takes. To be woken takes ten.
+const looks = 400
+
+// lockWriting is l.writing.Lock().
+func (l *Log) lockWriting() {
+	for range looks {
+		if l.writing.TryLock() {
+			return
+		}
+	}
+	l.writing.Lock()
+}
+
+// awaitWrite returns when done is closed.
+func awaitWrite(done <-chan struct{}) {
+	for range looks {
+		select {
+		case <-done:
+			return
+		default:
+		}
+	}
+	<-done
 }
 
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
