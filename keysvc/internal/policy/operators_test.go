@@ -275,6 +275,8 @@ func TestComparisons(t *testing.T) {
 		{"StringLike", "arn:aws:someservice:*:111122223333:finance/*", "arn:aws:someservice:us-east-2:999999999999:store/abc:111122223333:finance/document.txt", true},
 		{"ArnLike", "arn:aws:s3:::b/*", "arn:aws:s3:::b/c:d:e", true},
 		{"ArnLike", "arn:*:s3:::b", "arn:aws-cn:s3:::b", true},
+		{"ArnLike", "arn:aws:~:~:~:~", "arn:aws:~:~:~:~", true},
+		{"ArnLike", "arn:aws:s3:~::b", "arn:aws:s3:::b", false},
 		{"ArnLike", "arn:aws:s?:::b", "arn:aws:s3:::b", true},
 		{"ArnEquals", "arn:aws:s3:::B", "arn:aws:s3:::b", false},
 		{"ArnEquals", "arn:aws:s3:::*", "arn:aws:s3::", false},

@@ -307,6 +307,9 @@ func TestMessages(t *testing.T) {
 		`null`: "line 1, column 1: a policy is an object, not null",
 		`{"Statement": [
 			{"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "key/x"}]}`: `line 2, column 73: resource "key/x" must be an ARN or "*"`,
+		`{"Id": 1, "Statement": ` + statement() + `,
+			"X": 1}`: "line 1, column 8: Id is a string, not a number\n" + `line 2, column 4: unknown element "X": a policy has Version, Id and Statement`,
+		`{"` + strings.Repeat("x", 79) + `é": 1, "Statement": ` + statement() + `}`: `line 1, column 2: unknown element "` + strings.Repeat("x", 79) + `"...: a policy has Version, Id and Statement`,
 	} {
 		if _, err := policy.Parse(policy.KeyPolicy, []byte(text)); err == nil || err.Error() != want {
 			t.Errorf("%s\n%v, not\n%s", text, err, want)

@@ -221,6 +221,39 @@ func TestKeysOfOneHash(t *testing.T) {
 	}
 }
 
+// TestSpellingsOfKeys: a key is found in every spelling, whether it is short or long, and of
+// as many bytes in one as in the other or not. Two characters beyond ASCII are letters of it in
+// another case: the Kelvin sign and the long s.
+func TestSpellingsOfKeys(t *testing.T) {
+	for _, pair := range [][2]string{
+		{"kms:EncryptionContext:Kelvin", "kms:EncryptionContext:\u212aELVIN"}, {"kms:k", "kms:\u212a"}, {"kms:S", "kms:\u017f"}, {"kms:stra\u00dfe", "KMS:STRA\u1e9eE"},
+		{"kms:EncryptionContext:ÄÖÜÄ", "kms:EncryptionContext:äöüä"},         // the last eight bytes are of letters beyond ASCII
+		{"kms:EncryptionContext:Àbcdefgh", "kms:EncryptionContext:àBCDEFGH"}, // of the eight last bytes the first is half a letter
+	} {
+		for i, key := range pair {
+			doc, err := policy.Parse(policy.IdentityPolicy, []byte(whole(fmt.Sprintf(`{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"StringEquals": {%+q: "x"}}}`, key))))
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := &policy.Policies{Identity: []*policy.Document{doc}}
+			r := policy.Request{Principal: people["alice"], Action: "kms:Decrypt", Resource: "*"}
+			r.Context.Set(pair[1-i], "x")
+			if !policy.Evaluate(&r, p).Allowed() {
+				t.Errorf("%s is not found as %s", pair[1-i], key)
+			}
+			r.Context.DescribedBy(spelled(pair[1-i]), p)
+			if !policy.Evaluate(&r, p).Allowed() {
+				t.Errorf("%s of a described request is not found as %s", pair[1-i], key)
+			}
+		}
+	}
+}
+
+// spelled describes a request with one key.
+type spelled string
+
+func (key spelled) Describe(c *policy.Context) { c.Set(string(key), "x") }
+
 // TestSetPrincipal is the table "Principal key values" of the IAM User Guide.
 func TestSetPrincipal(t *testing.T) {
 	for _, who := range names {
