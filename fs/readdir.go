@@ -8,6 +8,10 @@ import (
 	"kmsfs.dev/kmsfs/fs/internal/names"
 )
 
+// dirFlags let the kernel keep what a directory lists: names come and go through it only,
+// except while a crash's are put back.
+const dirFlags = fuse.FOPEN_CACHE_DIR | fuse.FOPEN_KEEP_CACHE
+
 // OpenDir implements fuse.RawFileSystem.
 func (r *Root) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	r.touch()
@@ -20,6 +24,9 @@ func (r *Root) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fu
 		return status(err)
 	}
 	out.Fh = r.handles.add(&handle{node: n, list: list, dir: d})
+	if !r.recovering() {
+		out.OpenFlags = dirFlags
+	}
 	return fuse.OK
 }
 
