@@ -481,7 +481,7 @@ func TestAccepted(t *testing.T) {
 		{policy.KeyPolicy, v2012(statement(`"NotAction": "kms:*"`, `"NotResource": "*"`))},
 		{policy.KeyPolicy, v2012(statement(`"Action": ["kms:Decrypt", "kms:Decrypt"]`))},
 		{policy.KeyPolicy, v2012(statement(`"Action": "*:*"`))},
-		{policy.KeyPolicy, v2012(statement(`"Resource": ["*", "arn:aws-cn:kms:*:*:*", "arn:aws:s3:::a:b", "arn:aws:kms:${*}:1:x"]`))},
+		{policy.KeyPolicy, v2012(statement(`"Resource": ["*", "arn:aws-cn:kms:*:*:*", "arn:aws:s3:::a:b", "arn:aws:kms:${*}:1:x", "arn:aws:${$}:::x"]`))},
 		{policy.KeyPolicy, v2012(condition("StringEquals", "kms:A", `["x", 1, -1.5e+3, 0, 1E5, 9.99e-9, true, false, ""]`))},
 		{policy.KeyPolicy, v2012(condition("StringLike", "kms:A", `"$ $$ {} } ${$} ${aws:PrincipalTag/Größe_.:/=+-@0123456789}"`))},
 		{policy.KeyPolicy, v2012(condition("Bool", "kms:A", `"${aws:SecureTransport}"`))},

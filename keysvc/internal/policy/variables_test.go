@@ -221,6 +221,40 @@ func TestKeysOfOneHash(t *testing.T) {
 	}
 }
 
+// curious describes a request with nothing, and counts the keys that it would be asked for.
+type curious struct{ asked, not int }
+
+func (d *curious) Describe(c *policy.Context) {
+	for i := range 640 {
+		if c.Asks(fmt.Sprint("kms:Key", i)) {
+			d.asked++
+		} else {
+			d.not++
+		}
+	}
+}
+
+// TestAsksForLittle: a policy with one condition asks for one key, and seems to ask for one
+// in 64 of the others. A context for any policies asks for all.
+func TestAsksForLittle(t *testing.T) {
+	doc, err := policy.Parse(policy.IdentityPolicy, []byte(whole(`{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"Null": {"kms:Key7": "true"}}}`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &policy.Policies{Identity: []*policy.Document{doc}}
+	r := policy.Request{Principal: people["alice"], Action: "kms:Decrypt", Resource: "*"}
+	var d curious
+	r.Context.DescribedBy(&d, p)
+	if !policy.Evaluate(&r, p).Allowed() || d.asked < 1 || d.asked > 640/16 {
+		t.Errorf("of 640 keys it asks for %d", d.asked)
+	}
+	r.Context.Reset()
+	d = curious{}
+	if d.Describe(&r.Context); d.not > 0 {
+		t.Errorf("an empty context asks for %d keys, and for %d not", d.asked, d.not)
+	}
+}
+
 // TestSpellingsOfKeys: a key is found in every spelling, whether it is short or long, and of
 // as many bytes in one as in the other or not. Two characters beyond ASCII are letters of it in
 // another case: the Kelvin sign and the long s.
