@@ -121,8 +121,8 @@ func (t *tests) measure(ctx context.Context) error {
 			return fmt.Errorf("the tests fail without a change: %w\n%s", err, out)
 		}
 		cpu := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-		t.limits.time = 30*time.Second + 10*time.Since(start)
-		t.limits.cpu = 10 + 5*int(cpu/time.Second)
+		t.limits.time = time.Minute + 10*time.Since(start)
+		t.limits.cpu = 5 + 3*int(cpu/time.Second)
 		return nil
 	})
 }
