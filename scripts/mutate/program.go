@@ -162,6 +162,9 @@ func equivalents(p *program) (map[string]string, error) {
 		if !exists[key] {
 			errs = append(errs, fmt.Errorf("equivalent.txt:%d: there is no such change any more", i+1))
 		}
+		if known[key] != "" {
+			errs = append(errs, fmt.Errorf("equivalent.txt:%d: the change is named twice", i+1))
+		}
 		known[key] = part[4]
 	}
 	return known, errors.Join(errs...)
