@@ -108,7 +108,7 @@ func TestFullDiskRefusesCalls(t *testing.T) {
 	want["UpdateKeyDescription"]++ // made, and owed
 	_, err = root.UpdateKeyDescription(ctx, &kms.UpdateKeyDescriptionInput{KeyId: &key, Description: aws.String("changed again")})
 	refusedByLog(err)
-	want["UpdateKeyDescription"]++ // not made while one is owed, but nobody who reads the answer knows
+	want["UpdateKeyDescription "+kmsapi.CodeInternal]++ // not made while one is owed, and the log says so
 
 	disk.free(t)
 	if err := generate(); err != nil {
@@ -127,7 +127,7 @@ func TestFullDiskRefusesCalls(t *testing.T) {
 	want["DescribeKey"]++
 	got := map[string]int{}
 	for _, r := range records(t, disk.dir) {
-		got[r.EventName]++
+		got[strings.TrimSpace(r.EventName+" "+r.ErrorCode)]++
 		if r.EventName == "UpdateKeyDescription" && (got["GenerateDataKey"] == 0 || want["GenerateDataKey"]-got["GenerateDataKey"] != 71) {
 			t.Errorf("the change is recorded after %d data keys", got["GenerateDataKey"])
 		}
