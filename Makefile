@@ -6,7 +6,7 @@
 #   make demo       the whole thing at work, narrated
 #   make bench      kmsfs beside gocryptfs, securefs, go-fuse's loopback and ext4
 #   make bench-kms  the key service, and whether it is as fast as it has to be
-#   make mutate     whether the tests notice each small change of how grants are matched
+#   make mutate     whether the tests notice each small change of what decides who may do what
 #   make lint       gofmt, go vet, staticcheck, govulncheck
 #   make install    into $(DESTDIR)$(PREFIX)
 
@@ -46,10 +46,20 @@ bench-kms: build
 	$(GOBUILD) -o bin/bench-kms ./bench/kms
 	bin/bench-kms --kmsfs bin/kmsfs --json bin/bench-kms.json $(BENCHFLAGS)
 
-# The list of flags: bin/mutate -h
+# The list of flags: bin/mutate -h. Of the key service, the files that decide, and the
+# beginnings of the names of the tests that see it: all of them would take many hours.
+DECIDES = access.go,actas.go,authorize.go,caller.go,conditions.go,grants_authorize.go
+DECIDED = ActAs AliasExamples AliasMoved AuditNames Authorization BatchHasNo BatchIsAuth BatchItems CallerIdentity \
+	ChildGrants ClosedService Condition DecryptRefusals Denials EnableAndDisable EveryCallIsRecorded ForeignKeys \
+	FullDiskRefuses GrantConditions GrantConstraints GrantInAudit GrantIsFor GrantLetsIn GrantTo IdentityDeny \
+	IdentityPolicyEx ListRetirable Lockout MaterialOutlives NothingBegins OldMaterial OnlyPeers OnlyTheAccountRoot \
+	OtherUsersAre OwnerWho PeerCaller PoliciesCount ReEncrypt RecreatedGrantee SessionTags SourceIP TagsAndAliases \
+	TagsOfTheKey ViaService WhoManages WhoRetires
 mutate:
 	go build -o bin/mutate ./scripts/mutate
 	bin/mutate keysvc/internal/grant
+	bin/mutate keysvc/internal/policy
+	bin/mutate -files $(DECIDES) -run '^Test($(subst $() ,|,$(strip $(DECIDED))))' keysvc
 
 lint:
 	scripts/lint.sh
