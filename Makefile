@@ -51,7 +51,7 @@ bench-kms: build
 DECIDES = access.go,actas.go,authorize.go,caller.go,conditions.go,grants_authorize.go
 DECIDED = ActAs AliasExamples AliasMoved AuditNames Authorization BatchHasNo BatchIsAuth BatchItems CallerIdentity \
 	ChildGrants ClosedService Condition DecryptRefusals Denials EnableAndDisable EveryCallIsRecorded ForeignKeys \
-	FullDiskRefuses GrantConditions GrantConstraints GrantInAudit GrantIsFor GrantLetsIn GrantTo IdentityDeny \
+	FullDiskRefuses GetKeyLastUsage GrantConditions GrantConstraints GrantInAudit GrantIsFor GrantLetsIn GrantTo IdentityDeny \
 	IdentityPolicyEx ListRetirable Lockout MaterialOutlives NothingBegins OldMaterial OnlyPeers OnlyTheAccountRoot \
 	OtherUsersAre OwnerWho PeerCaller PoliciesCount ReEncrypt RecreatedGrantee SessionTags SourceIP TagsAndAliases \
 	TagsOfTheKey ViaService WhoManages WhoRetires
