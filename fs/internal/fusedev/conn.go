@@ -38,11 +38,15 @@ type Options struct {
 	AllowOther bool    // others than the mounting user may look
 	MaxRequest int     // most bytes of a read or write
 
+	Transport Transport
+
 	Handle Handler
 	// QuickSize is how many bytes a request or its reply may have to be answered
 	// in microseconds: none is read meanwhile.
 	QuickSize int
 	Log       *slog.Logger
+
+	shortPayloads bool // tests only: queues that the kernel refuses
 }
 
 // Conn is a mounted device.
@@ -60,6 +64,11 @@ type Conn struct {
 
 	mu      sync.Mutex
 	waiting int // loops that wait for their turn; guarded by mu
+
+	// Where requests come over io_uring:
+	queues []*queue
+	dev    uint64 // the mount's device number
+	failed sync.Once
 
 	spare sync.Pool // of *buffers
 	loops sync.WaitGroup
@@ -83,11 +92,45 @@ func Mount(o Options) (*Conn, error) {
 		return nil, err
 	}
 	o.Mountpoint = mountpoint
+	c, err := mount(o)
+	if o.Transport == Auto && errors.Is(err, errQueues) {
+		o.Log.Warn("io_uring failed; requests come by reads of the device", "err", err)
+		o.Transport = Dev
+		c, err = mount(o)
+	}
+	return c, err
+}
+
+func mount(o Options) (*Conn, error) {
 	fd, err := open(&o)
 	if err != nil {
 		return nil, err
 	}
 	c := &Conn{o: o, fd: fd, spin: newSpinner(), watch: newWatchdog()}
+	if err := c.init(); err != nil {
+		c.closeQueues()
+		return nil, errors.Join(err, unix.Close(fd), unmountDead(o.Mountpoint))
+	}
+	c.loops.Add(1)
+	go c.loop()
+	go c.watch.guard(func() {
+		c.crowd.met() // the turn is ours; others may have come, each as slow
+		c.passTurn()
+	})
+	go func() {
+		c.loops.Wait()
+		close(c.watch.done)
+		c.closeQueues()
+		c.notifying.Lock()
+		defer c.notifying.Unlock()
+		c.closed = true
+		unix.Close(fd)
+	}()
+	return c, nil
+}
+
+// init answers INIT. Where requests are to come over io_uring, they do when it returns.
+func (c *Conn) init() error {
 	b := c.getBuffers()
 	defer c.spare.Put(b)
 	n, err := c.read(b.in, 0)
@@ -97,29 +140,29 @@ func Mount(o Options) (*Conn, error) {
 	if err == nil && (n < headerIn || opcode(b.in) != opInit) {
 		err = errors.New("the kernel's first request is not INIT")
 	}
-	if err == nil {
-		err = c.handle(b, n)
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		if status := int32(binary.NativeEndian.Uint32(b.outv[0][4:])); status != 0 {
-			err = fmt.Errorf("the kernel speaks another version of FUSE: %w", unix.Errno(-status))
+	reply := c.answer(b, n)
+	if len(reply) < headerOut {
+		return errors.New("no answer to the kernel's first request")
+	}
+	status := int32(binary.NativeEndian.Uint32(reply[4:]))
+	if status == 0 && c.o.Transport != Dev {
+		// What the kernel is told here cannot be taken back: the queues come first.
+		if err := c.newQueues(b.in[:n], reply); err != nil && c.o.Transport == Uring {
+			return err
+		} else if err != nil {
+			c.o.Log.Info("requests come by reads of the device", "because", err)
 		}
 	}
-	if err != nil {
-		return nil, errors.Join(err, unmount(o.Mountpoint), unix.Close(fd))
+	if err := c.send(reply); err != nil {
+		return err
 	}
-	c.loops.Add(1)
-	go c.loop()
-	go c.guard()
-	go func() {
-		c.loops.Wait()
-		close(c.watch.done)
-		c.notifying.Lock()
-		defer c.notifying.Unlock()
-		c.closed = true
-		unix.Close(fd)
-	}()
-	return c, nil
+	if status != 0 {
+		return fmt.Errorf("the kernel speaks another version of FUSE: %w", unix.Errno(-status))
+	}
+	return c.startQueues()
 }
 
 // Wait returns when the mount is gone, by whatever hand, and every request has
@@ -159,13 +202,17 @@ func (c *Conn) loop() {
 		if !reading {
 			c.passTurn()
 		}
-		if err := c.handle(b, n); err != nil {
+		if err := c.send(c.answer(b, n)); err != nil {
 			c.o.Log.Error("a reply to the kernel failed", "opcode", op, "err", err)
 		}
 		took := c.watch.now() - start
 		c.pace.note(op, took)
 		if reading {
-			reading = c.answered(start, took, nth)
+			reading = c.watch.end(start)
+			// It harms nobody to have been slow if nobody waits.
+			if took > int64(watchSlow) && (c.requests.Load() != nth || reading && c.readable()) {
+				c.watch.pause()
+			}
 		}
 	}
 }
@@ -175,7 +222,7 @@ func (c *Conn) loop() {
 // Holds: c.turn.
 func (c *Conn) quick(b *buffers, n int) bool {
 	op := opcode(b.in)
-	if c.pace.slow(op) || max(n, payload(b.in[:n])) > c.o.QuickSize {
+	if c.pace.slow(op) || max(n, payload(op, b.in[min(headerIn, n):n])) > c.o.QuickSize {
 		return false
 	}
 	if unawaited(op) || !c.crowd.near() || !c.readable() {
@@ -261,7 +308,7 @@ func aligned(header, size int) []byte {
 
 // reply returns a buffer for the reply to the request in b.in.
 func (b *buffers) reply(n int) []byte {
-	size := headerOut + fixedPart + payload(b.in[:n])
+	size := headerOut + fixedPart + payload(opcode(b.in), b.in[min(headerIn, n):n])
 	if size <= len(b.out) {
 		return b.out
 	}
@@ -290,45 +337,54 @@ const (
 
 func opcode(in []byte) uint32 { return binary.NativeEndian.Uint32(in[4:]) }
 
-// payload is how many bytes of variable length the reply to a request may have.
-func payload(in []byte) int {
+// payload is how many bytes of variable length the reply to a request may have, given
+// what follows its header.
+func payload(op uint32, args []byte) int {
 	at := 0
-	switch opcode(in) {
+	switch op {
 	case opRead, opReadDir, opReadDirPlus:
-		at = headerIn + 16 // struct fuse_read_in: fh, offset, size
+		at = 16 // struct fuse_read_in: fh, offset, size
 	case opGetXattr, opListXattr:
-		at = headerIn // struct fuse_getxattr_in: size
+		at = 0 // struct fuse_getxattr_in: size
 	case opIoctl:
-		at = headerIn + 28 // struct fuse_ioctl_in: fh, flags, cmd, arg, in_size, out_size
-	}
-	if at == 0 || len(in) < at+4 {
+		at = 28 // struct fuse_ioctl_in: fh, flags, cmd, arg, in_size, out_size
+	default:
 		return 0
 	}
-	return int(min(binary.NativeEndian.Uint32(in[at:]), maxPayload))
+	if len(args) < at+4 {
+		return 0
+	}
+	return int(min(binary.NativeEndian.Uint32(args[at:]), maxPayload))
 }
 
 // maxPayload is more than the kernel asks for at a time, in bytes.
 const maxPayload = 64 << 20
 
-// handle has a request of n bytes answered and sends the reply.
-func (c *Conn) handle(b *buffers, n int) error {
+// answer has a request of n bytes answered and returns the reply; it is empty if nobody
+// waits for one.
+func (c *Conn) answer(b *buffers, n int) []byte {
 	b.inv[0], b.outv[0] = b.in[:n], b.reply(n)
 	size, errno := c.o.Handle(b.inv[:], b.outv[:])
 	out := b.outv[0]
 	if errno != 0 {
 		switch opcode(b.in) {
 		case opForget, opBatchForget, opInterrupt, opNotifyReply:
-			return nil // nobody waits for an answer
+			return nil
 		}
 		// The caller must not wait for ever.
 		size = headerOut
 		putHeader(out, size, -int32(errno), binary.NativeEndian.Uint64(b.in[8:]))
 	}
-	if size == 0 {
+	return out[:size]
+}
+
+// send sends a reply, if there is one.
+func (c *Conn) send(reply []byte) error {
+	if len(reply) == 0 {
 		return nil
 	}
 	for {
-		_, err := unix.Write(c.fd, out[:size])
+		_, err := unix.Write(c.fd, reply)
 		switch err {
 		case unix.EINTR:
 			continue

@@ -45,9 +45,18 @@ func (s *slowFS) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut
 	return fuse.OK
 }
 
-func mount(t *testing.T, s *slowFS) (*fusedev.Conn, string) {
-	t.Helper()
+// onBoth runs a test on either transport.
+func onBoth(t *testing.T, test func(t *testing.T, transport fusedev.Transport)) {
 	fstest.RequireRoot(t)
+	t.Run("dev", func(t *testing.T) { test(t, fusedev.Dev) })
+	t.Run("uring", func(t *testing.T) {
+		fstest.RequireUring(t)
+		test(t, fusedev.Uring)
+	})
+}
+
+func mount(t *testing.T, s *slowFS, transport fusedev.Transport) (*fusedev.Conn, string) {
+	t.Helper()
 	s.RawFileSystem = fuse.NewDefaultRawFileSystem()
 	s.asked, s.gate = make(chan string, 1000), make(chan struct{})
 	mnt := t.TempDir()
@@ -56,7 +65,7 @@ func mount(t *testing.T, s *slowFS) (*fusedev.Conn, string) {
 	conn, err := fusedev.Mount(fusedev.Options{
 		Mountpoint: mnt, Source: "slow", Subtype: "kmsfs", Flags: unix.MS_NOSUID | unix.MS_NODEV,
 		MaxRequest: maxRequest, Log: slog.Default(),
-		QuickSize: maxRequest,
+		QuickSize: maxRequest, Transport: transport,
 		Handle: func(in, out [][]byte) (int, unix.Errno) {
 			n, code := protocol.HandleRequest(in, out)
 			return n, unix.Errno(code)
@@ -82,9 +91,11 @@ func within(t *testing.T, what string, do func()) {
 }
 
 // TestSlowAnswer: what was taken for quick and is not keeps nobody else waiting.
-func TestSlowAnswer(t *testing.T) {
+func TestSlowAnswer(t *testing.T) { onBoth(t, testSlowAnswer) }
+
+func testSlowAnswer(t *testing.T, transport fusedev.Transport) {
 	var s slowFS
-	conn, mnt := mount(t, &s)
+	conn, mnt := mount(t, &s, transport)
 	var slow sync.WaitGroup
 	for i := range 20 {
 		slow.Go(func() {
@@ -116,9 +127,11 @@ func TestSlowAnswer(t *testing.T) {
 
 // TestUnmountedByOthers: the connection ends when the mount is gone by another
 // hand, and only after the requests that are being answered.
-func TestUnmountedByOthers(t *testing.T) {
+func TestUnmountedByOthers(t *testing.T) { onBoth(t, testUnmountedByOthers) }
+
+func testUnmountedByOthers(t *testing.T, transport fusedev.Transport) {
 	var s slowFS
-	conn, mnt := mount(t, &s)
+	conn, mnt := mount(t, &s, transport)
 	go os.Lstat(filepath.Join(mnt, "slow"))
 	within(t, "a slow lookup", func() { <-s.asked })
 	if err := conn.Unmount(); err == nil {
@@ -149,8 +162,10 @@ func TestMountFails(t *testing.T) {
 
 // TestNotifyAfterUnmount: what comes too late for the kernel goes nowhere, and
 // least of all into a file that has got the device's descriptor.
-func TestNotifyAfterUnmount(t *testing.T) {
-	conn, _ := mount(t, &slowFS{})
+func TestNotifyAfterUnmount(t *testing.T) { onBoth(t, testNotifyAfterUnmount) }
+
+func testNotifyAfterUnmount(t *testing.T, transport fusedev.Transport) {
+	conn, _ := mount(t, &slowFS{}, transport)
 	device := -1
 	fds, err := os.ReadDir("/proc/self/fd")
 	for _, fd := range fds {

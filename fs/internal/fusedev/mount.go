@@ -135,11 +135,16 @@ func (c *Conn) Unmount() error {
 	return err
 }
 
-func unmount(mountpoint string) error {
+func unmount(mountpoint string) error { return unmountWith(mountpoint, 0, "-u") }
+
+// unmountDead detaches a mount that nobody serves any more, even where somebody is.
+func unmountDead(mountpoint string) error { return unmountWith(mountpoint, unix.MNT_DETACH, "-uz") }
+
+func unmountWith(mountpoint string, flags int, option string) error {
 	if os.Geteuid() == 0 {
-		return unix.Unmount(mountpoint, unix.UMOUNT_NOFOLLOW)
+		return unix.Unmount(mountpoint, unix.UMOUNT_NOFOLLOW|flags)
 	}
-	if out, err := exec.Command("fusermount3", "-u", "--", mountpoint).CombinedOutput(); err != nil {
+	if out, err := exec.Command("fusermount3", option, "--", mountpoint).CombinedOutput(); err != nil {
 		return helperError(err, out)
 	}
 	return nil

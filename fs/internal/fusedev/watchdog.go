@@ -7,7 +7,7 @@ import (
 
 // watchdog sees to it that requests are read while the loop whose turn it is
 // answers one that takes longer than was thought: it waits for a disk, a lock
-// or the key service.
+// or the key service. The device has one, and each queue.
 type watchdog struct {
 	born  time.Time
 	since atomic.Int64 // when the request being answered was begun, by now; 0: none is
@@ -51,21 +51,16 @@ func (w *watchdog) rouse() {
 	}
 }
 
-// answered notes that the request begun then, the nth that was read, has been
-// answered, and reports whether it still is the loop's turn.
-func (c *Conn) answered(begun, took, nth int64) bool {
-	w := &c.watch
-	mine := w.since.CompareAndSwap(begun, 0)
-	// It harms nobody to have been slow if nobody waits.
-	if took > int64(watchSlow) && (c.requests.Load() != nth || mine && c.readable()) {
-		w.until.Store(w.now() + int64(watchPause))
-	}
-	return mine
-}
+// end notes that the request begun then has been answered, and reports whether it
+// still is the loop's turn.
+func (w *watchdog) end(begun int64) bool { return w.since.CompareAndSwap(begun, 0) }
 
-// guard is the watchdog's loop. It sleeps while there are no requests.
-func (c *Conn) guard() {
-	w := &c.watch
+// pause notes that an answer was not quick though others waited.
+func (w *watchdog) pause() { w.until.Store(w.now() + int64(watchPause)) }
+
+// guard is the watchdog's loop: expired passes on the turn of a loop whose answer takes
+// too long. It sleeps while there are no requests.
+func (w *watchdog) guard(expired func()) {
 	for {
 		select {
 		case <-w.done:
@@ -83,8 +78,7 @@ func (c *Conn) guard() {
 			}
 			idle = 0
 			if w.now()-since > int64(watchEvery) && w.since.CompareAndSwap(since, 0) {
-				c.crowd.met() // the turn is ours; others may have come, each as slow
-				c.passTurn()
+				expired()
 			}
 		}
 		w.awake.Store(false)

@@ -1,0 +1,427 @@
+package fusedev
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/fs/internal/uring"
+)
+
+// queue is where the requests of one CPU come over io_uring. The kernel puts each into
+// the buffers of a free entry; an entry's command ends then, and the next command hands
+// in the answer and makes the entry free again, in one system call.
+//
+// A queue has two threads, which take turns to lead. The leader waits for requests, hands in
+// answers, and answers by itself what will be quick, as long as the other thread is there
+// to take over: a watchdog passes the turn on when an answer takes too long. All else is
+// answered by goroutines, which pass the entry back to the leader. So what waits for the key
+// service, a lock or the disk keeps nobody else waiting, while there are free entries; there
+// are made more before they run out.
+//
+// Both threads live until the connection ends. The kernel copies a request in the name of
+// the thread that made the entry free, and with the thread the entry would be gone.
+type queue struct {
+	c      *Conn
+	id     int // the CPU
+	ring   *uring.Ring
+	event  int // eventfd that wakes a leader who waits
+	size   int // of an entry's payload
+	watch  watchdog
+	spare  atomic.Int32 // threads that wait for their turn
+	asleep atomic.Bool  // the leader waits, or is about to
+
+	started    bool
+	registered chan error  // what registering the first entries came to
+	quit       atomic.Bool // end though the connection has not
+	threads    sync.WaitGroup
+	others     sync.WaitGroup // goroutines that answer
+
+	turn    sync.Mutex // held by the thread that leads
+	entries []*entry   // guarded by turn
+	fresh   []*entry   // not registered; guarded by turn
+	live    int        // entries that the kernel has not given up; guarded by turn
+	busy    int        // of these, the ones we have; guarded by turn
+	over    bool       // guarded by turn
+	armed   [2]bool    // whether the thread's read of event is under way; guarded by turn
+	memory  [][]byte   // of the entries; guarded by turn
+	events  []byte     // what is read from event, 8 bytes for each thread
+
+	mu   sync.Mutex
+	done []*entry // answered, to be handed in by the leader; guarded by mu
+}
+
+const (
+	// chunk is how many entries are made at a time. Their buffers take no memory until they
+	// are used, and the kernel prefers the entry used last.
+	chunk = 64
+	// lowWater is how few free entries have more made. It is as many as that because new
+	// entries do not help requests that already wait in the kernel for a free one: it looks
+	// for those only when an answer is handed in.
+	lowWater = 40
+	// maxEntries bounds the requests of a queue that are under way. More of them wait.
+	maxEntries = 1024
+	// wakeData tells the read of event from entries.
+	wakeData = 1 << 32
+)
+
+// The layout of struct fuse_uring_req_header, and what is behind it in an entry's memory.
+const (
+	headOpIn      = 128
+	headInOut     = 256 // struct fuse_uring_ent_in_out: flags, commit_id, payload_sz
+	headCommitID  = headInOut + 8
+	headPayload   = headInOut + 16
+	headSize      = 288
+	headVec       = headSize // struct iovec[2] for registering
+	headRoom      = 512
+	cmdRegister   = 1 // FUSE_IO_URING_CMD_REGISTER
+	cmdCommit     = 2 // FUSE_IO_URING_CMD_COMMIT_AND_FETCH
+	maxOpIn       = headInOut - headOpIn
+	cmdArgsCommit = 8  // struct fuse_uring_cmd_req: flags, commit_id, qid
+	cmdArgsQueue  = 16 //
+)
+
+// entry has room for one request and its answer.
+type entry struct {
+	index         int
+	head, payload []byte // shared with the kernel
+	aside         []byte
+	in            [3][]byte
+	out           [2][]byte
+}
+
+func newQueue(c *Conn, id, size int) (*queue, error) {
+	q := &queue{c: c, id: id, event: -1, size: (size + os.Getpagesize() - 1) &^ (os.Getpagesize() - 1),
+		watch: newWatchdog(), registered: make(chan error, 1)}
+	var err error
+	if q.ring, err = uring.New(chunk); err != nil {
+		return nil, err
+	}
+	if q.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err == nil {
+		err = q.makeEntries()
+	}
+	if err == nil {
+		q.events, err = q.allocate(len(q.armed) * 8)
+	}
+	if err != nil {
+		q.close()
+		return nil, err
+	}
+	return q, nil
+}
+
+// allocate gets memory outside of Go's, which keeps its place and is taken from the system
+// page by page as it is used. Holds: q.turn.
+func (q *queue) allocate(size int) ([]byte, error) {
+	mem, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, fmt.Errorf("memory for requests: %w", err)
+	}
+	q.memory = append(q.memory, mem)
+	// They hold plaintext. What else there is to be done for that the process does for
+	// all its memory (secret.HardenProcess).
+	return mem, unix.Madvise(mem, unix.MADV_DONTDUMP)
+}
+
+// makeEntries makes a chunk of entries. Holds: q.turn.
+func (q *queue) makeEntries() error {
+	heads, err := q.allocate(chunk * headRoom)
+	if err != nil {
+		return err
+	}
+	payloads, err := q.allocate(chunk * q.size)
+	if err != nil {
+		return err
+	}
+	for i := range chunk {
+		q.fresh = append(q.fresh, &entry{head: heads[i*headRoom:][:headRoom], payload: payloads[i*q.size:][:q.size]})
+	}
+	return nil
+}
+
+// close gives back what the queue has; its threads have ended.
+func (q *queue) close() {
+	q.others.Wait()
+	_ = q.ring.Close()
+	if q.event >= 0 {
+		unix.Close(q.event)
+	}
+	if q.live == 0 { // or else the kernel may not have noticed yet that we left
+		for _, mem := range q.memory {
+			_ = unix.Munmap(mem)
+		}
+	}
+}
+
+// start starts the threads.
+func (q *queue) start() {
+	q.started = true
+	go q.watch.guard(q.turn.Unlock)
+	for me := range q.armed {
+		q.threads.Add(1)
+		q.c.loops.Add(1)
+		go q.thread(me)
+	}
+}
+
+// end has the threads end, whatever the kernel says.
+func (q *queue) end() {
+	if q.started {
+		q.quit.Store(true)
+		q.wake()
+		q.threads.Wait()
+		close(q.watch.done)
+	}
+}
+
+// thread is one of the queue's threads.
+func (q *queue) thread(me int) {
+	defer q.c.loops.Done()
+	defer q.threads.Done()
+	runtime.LockOSThread() // for ever: the thread ends with us
+	// Next to those whose requests come here, so that they need not wake another CPU.
+	// Where it is forbidden it works as well.
+	var cpu unix.CPUSet
+	cpu.Set(q.id)
+	_ = unix.SchedSetaffinity(0, &cpu)
+	for {
+		q.spare.Add(1)
+		q.turn.Lock()
+		q.spare.Add(-1)
+		late := q.lead(me)
+		if late == nil {
+			return
+		}
+		q.handOver(late)
+	}
+}
+
+// lead answers requests until the queue is over, or until an answer took so long that the
+// turn is another's: then it returns the entry, for that one to hand in.
+// Holds: q.turn, which it lets go of.
+func (q *queue) lead(me int) (late *entry) {
+	if !q.over && q.entries == nil {
+		err := q.register()
+		q.registered <- err
+		q.over = err != nil
+	}
+	for {
+		if q.over || q.live == 0 || q.quit.Load() {
+			q.over = true
+			q.turn.Unlock()
+			return nil
+		}
+		q.handIn()
+		c, ok := q.ring.Ended()
+		if !ok {
+			q.await(me)
+			continue
+		}
+		if q.ring.Pending() { // somebody waits for these answers
+			q.enter(false)
+		}
+		if c.Data >= wakeData {
+			q.armed[c.Data-wakeData] = false
+			continue
+		}
+		e := q.entries[c.Data]
+		if err := c.Err(); err != nil {
+			q.dropped(err)
+			continue
+		}
+		q.busy++
+		if len(q.entries)-q.busy < lowWater && len(q.entries) < maxEntries {
+			q.grow()
+		}
+		start := q.watch.now()
+		op, ok := q.take(e)
+		if !ok || !q.begin(e, op, start) {
+			q.others.Go(func() {
+				q.answer(e)
+				q.c.pace.note(op, q.watch.now()-start)
+				q.handOver(e)
+			})
+			continue
+		}
+		q.answer(e)
+		took := q.watch.now() - start
+		q.c.pace.note(op, took)
+		if !q.watch.end(start) {
+			return e
+		}
+		// It harms nobody to have been slow if nobody waits.
+		if took > int64(watchSlow) && q.ring.More() {
+			q.watch.pause()
+		}
+		q.commit(e)
+	}
+}
+
+// await waits until there is something to do. Holds: q.turn.
+func (q *queue) await(me int) {
+	if !q.armed[me] && q.room() {
+		q.ring.Read(wakeData+uint64(me), q.event, q.events[me*8:][:8])
+		q.armed[me] = true
+	}
+	q.asleep.Store(true)
+	// Who hands an entry over after this look sees that we are asleep.
+	if !q.quit.Load() && !q.waiting() {
+		q.enter(true)
+	}
+	q.asleep.Store(false)
+}
+
+func (q *queue) waiting() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.done) > 0
+}
+
+// enter submits what is to be submitted. Holds: q.turn.
+func (q *queue) enter(wait bool) {
+	if err := q.ring.Enter(wait); err != nil {
+		q.over = true
+		q.c.fail(err)
+	}
+}
+
+// room sees to it that something can be added to the ring; false if the queue is over.
+// Holds: q.turn.
+func (q *queue) room() bool {
+	for q.ring.Full() && !q.over {
+		q.enter(false)
+	}
+	return !q.over
+}
+
+// dropped notes that the kernel has given an entry up, which it does at the connection's
+// end. Holds: q.turn.
+func (q *queue) dropped(err error) {
+	q.live--
+	if !errors.Is(err, unix.ENOTCONN) && !errors.Is(err, unix.ECONNABORTED) {
+		q.c.fail(fmt.Errorf("an entry of queue %d: %w", q.id, err))
+	}
+}
+
+// register makes the fresh entries known to the kernel, and returns why it does not want
+// them. Holds: q.turn.
+func (q *queue) register() error {
+	for _, e := range q.fresh {
+		if !q.room() {
+			break
+		}
+		e.index = len(q.entries)
+		q.entries = append(q.entries, e)
+		vec := (*[2]unix.Iovec)(unsafe.Pointer(&e.head[headVec]))
+		vec[0].Base, vec[1].Base = &e.head[0], &e.payload[0]
+		vec[0].SetLen(headSize)
+		vec[1].SetLen(len(e.payload))
+		args := q.ring.Command(uint64(e.index), q.c.fd, cmdRegister, uintptr(unsafe.Pointer(vec)), len(vec))
+		binary.NativeEndian.PutUint16(args[cmdArgsQueue:], uint16(q.id))
+		q.live++
+	}
+	q.fresh = nil
+	for q.ring.Pending() && !q.over {
+		q.enter(false)
+	}
+	if q.over {
+		return errors.New("the ring does not work")
+	}
+	return q.ring.Failed()
+}
+
+// grow makes more entries. Holds: q.turn.
+func (q *queue) grow() {
+	if err := q.makeEntries(); err != nil {
+		q.c.o.Log.Warn("no more requests at a time", "queue", q.id, "entries", len(q.entries), "err", err)
+		return
+	}
+	_ = q.register() // what the kernel does not want ends like any entry, in lead
+}
+
+// take takes the request out of an entry; false if it is not one. The reply will go where the
+// rest of the request is.
+func (q *queue) take(e *entry) (op uint32, ok bool) {
+	size := int(binary.NativeEndian.Uint32(e.head[headPayload:]))
+	args := int(binary.NativeEndian.Uint32(e.head)) - headerIn - size
+	if size < 0 || size > len(e.payload) || args < 0 || args > maxOpIn {
+		e.in = [3][]byte{}
+		return 0, false
+	}
+	e.in = [3][]byte{e.head[:headerIn], e.head[headOpIn:][:args], e.payload[:size]}
+	op = opcode(e.head)
+	if size > 0 && payload(op, e.in[1]) > 0 {
+		// The handler writes where it still reads: a name, say.
+		e.aside = append(e.aside[:0], e.in[2]...)
+		e.in[2] = e.aside
+	}
+	e.out = [2][]byte{e.head[:headerOut], e.payload}
+	return op, true
+}
+
+// begin reports whether the leader is to answer a request itself. Holds: q.turn.
+func (q *queue) begin(e *entry, op uint32, now int64) bool {
+	return q.spare.Load() > 0 && !q.c.pace.slow(op) &&
+		max(len(e.in[2]), payload(op, e.in[1])) <= q.c.o.QuickSize && q.watch.begin(now)
+}
+
+// answer has a request answered.
+func (q *queue) answer(e *entry) {
+	unique := binary.NativeEndian.Uint64(e.head[headCommitID:])
+	n, errno := 0, unix.EIO // what is no request is answered too, or its caller would wait
+	if e.in[0] != nil {
+		n, errno = q.c.o.Handle(e.in[:], e.out[:])
+	}
+	if errno != 0 || n < headerOut {
+		// Nothing comes this way that wants no answer.
+		n = headerOut
+		putHeader(e.head, n, -int32(max(errno, 1)), unique)
+	}
+	binary.NativeEndian.PutUint32(e.head[headPayload:], uint32(n-headerOut))
+}
+
+// commit hands in the answer in an entry, and has it wait for the next request.
+// Holds: q.turn.
+func (q *queue) commit(e *entry) {
+	if !q.room() {
+		return
+	}
+	args := q.ring.Command(uint64(e.index), q.c.fd, cmdCommit, 0, 0)
+	copy(args[cmdArgsCommit:], e.head[headCommitID:][:8])
+	binary.NativeEndian.PutUint16(args[cmdArgsQueue:], uint16(q.id))
+	q.busy--
+}
+
+// handOver passes an answered entry to the leader.
+func (q *queue) handOver(e *entry) {
+	q.mu.Lock()
+	q.done = append(q.done, e)
+	q.mu.Unlock()
+	if q.asleep.Swap(false) {
+		q.wake()
+	}
+}
+
+func (q *queue) wake() {
+	one := [8]byte{}
+	binary.NativeEndian.PutUint64(one[:], 1)
+	_, _ = unix.Write(q.event, one[:])
+}
+
+// handIn commits what others have answered. Holds: q.turn.
+func (q *queue) handIn() {
+	q.mu.Lock()
+	done := q.done
+	q.done = nil
+	q.mu.Unlock()
+	for _, e := range done {
+		q.commit(e)
+	}
+}
