@@ -18,7 +18,18 @@ type MountOptions struct {
 	Suid, Dev  bool // honour setuid bits and device nodes; off by default
 	NoExec     bool
 	Debug      bool // log every request, plaintext names included
+	Transport  Transport
 }
+
+// Transport is how requests come from the kernel.
+type Transport = fusedev.Transport
+
+// The transports.
+const (
+	TransportAuto  = fusedev.Auto  // io_uring where the kernel offers it, and else the device
+	TransportUring = fusedev.Uring // io_uring, or the mount fails
+	TransportDev   = fusedev.Dev   // reads of /dev/fuse
+)
 
 // maxRequest is the largest read or write the kernel may send, in bytes.
 const maxRequest = 1 << 20
@@ -62,7 +73,7 @@ func (r *Root) Mount(mountpoint string, o MountOptions) error {
 	conn, err := fusedev.Mount(fusedev.Options{
 		Mountpoint: mountpoint,
 		Source:     "kmsfs#" + r.conf.Volume, Subtype: "kmsfs",
-		Flags: flags, AllowOther: o.AllowOther, MaxRequest: maxRequest,
+		Flags: flags, AllowOther: o.AllowOther, MaxRequest: maxRequest, Transport: o.Transport,
 		Handle: func(in, out [][]byte) (int, unix.Errno) {
 			n, code := protocol.HandleRequest(in, out)
 			return n, unix.Errno(code)

@@ -45,6 +45,7 @@ Examples:
 			&cli.DurationFlag{Name: "idle-unmount", Usage: "unmount after `TIME` (30m, 2h) without use"},
 			&cli.DurationFlag{Name: "key-cache-ttl", Value: time.Minute, Usage: "an open file vouches for its key for `TIME`: a further open of it asks the key service again only after that; below 1s, nothing is opened ahead of a walk"},
 			&cli.StringFlag{Name: "authorize", Value: "volume", Usage: "ask the key service for `WHOM`: volume, for whoever mounts; or caller, for the user who makes, opens, renames or links a file (needs --keys path and, to let others in, root; a directory cannot be renamed then, mv copies it)"},
+			&cli.StringFlag{Name: "transport", Value: "auto", Usage: "take requests from the kernel by `HOW`: uring, over io_uring (Linux 6.14 and later, where /sys/module/fuse/parameters/enable_uring is Y); dev, from /dev/fuse; or auto, over io_uring where the kernel offers it"},
 			&cli.BoolFlag{Name: "accept-replaced", Usage: "mount although another volume was in CIPHERDIR before, and remember this one"},
 			&cli.BoolFlag{Name: "suid", Usage: "honour setuid and setgid bits"},
 			&cli.BoolFlag{Name: "dev", Usage: "honour device nodes"},
@@ -56,6 +57,8 @@ Examples:
 }
 
 var authorizeModes = map[string]fs.Authorize{"volume": fs.AuthorizeVolume, "caller": fs.AuthorizeCaller}
+
+var transports = map[string]fs.Transport{"auto": fs.TransportAuto, "uring": fs.TransportUring, "dev": fs.TransportDev}
 
 // readyFD is the descriptor on which a worker in the background tells its
 // parent "ok" or what is wrong; the variable says that it is one.
@@ -71,6 +74,9 @@ func mountAction(c *cli.Context) error {
 	}
 	if _, ok := authorizeModes[c.String("authorize")]; !ok {
 		return usagef(c, "--authorize %q: use volume or caller", c.String("authorize"))
+	}
+	if _, ok := transports[c.String("transport")]; !ok {
+		return usagef(c, "--transport %q: use auto, uring or dev", c.String("transport"))
 	}
 	cipherDir, mountpoint, err := checkPlaces(c, args[0], args[1])
 	if err != nil {
@@ -162,7 +168,7 @@ func serveMount(c *cli.Context, cipherDir, mountpoint string, ready func()) erro
 	}
 	err = root.Mount(mountpoint, fs.MountOptions{
 		AllowOther: c.Bool("allow-other"), Suid: c.Bool("suid"), Dev: c.Bool("dev"), NoExec: c.Bool("noexec"),
-		Debug: c.Bool("debug-fuse"),
+		Debug: c.Bool("debug-fuse"), Transport: transports[c.String("transport")],
 	})
 	if err != nil {
 		return errors.Join(err, root.Close())

@@ -16,7 +16,19 @@ import (
 //
 //	func TestMain(m *testing.M) { fstest.Main(m) }
 func Main(m *testing.M) {
+	restore := func() error { return nil }
+	if Transport() == "uring" {
+		var err error
+		if restore, err = EnableUring(); err != nil {
+			fmt.Fprintf(os.Stderr, "%s=uring: %v\n", EnvTransport, err)
+			os.Exit(1)
+		}
+	}
 	code := m.Run()
+	if err := restore(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
 	if left := leftovers(); len(left) > 0 {
 		fmt.Fprintf(os.Stderr, "the tests left behind:\n  %s\n", strings.Join(left, "\n  "))
 		code = max(code, 1)

@@ -187,7 +187,7 @@ func (v *Volume) Mount(args ...string) {
 // succeeds answers before the command returns: nothing here waits for it.
 func (v *Volume) TryMount(args ...string) (stderr string, exit int) {
 	v.t.Helper()
-	all := append([]string{"mount"}, v.mountArgs...)
+	all := append([]string{"mount", "--transport", Transport()}, v.mountArgs...)
 	all = append(append(all, args...), v.Cipher, v.Mnt)
 	_, stderr, exit = v.run(mountLimit, v.through, all)
 	if exit != 0 {
