@@ -47,6 +47,10 @@ func RequireUring(t testing.TB) {
 // the parameter back when the last process that asked for it has called it. It fails with
 // [fs.ErrNotExist] on a kernel that does not know of it.
 func EnableUring() (restore func() error, err error) {
+	// The parameter is the module's, which the first who opens the device has loaded.
+	if device, err := os.Open("/dev/fuse"); err == nil {
+		device.Close()
+	}
 	// Whoever needs the parameter has it locked, shared.
 	user, err := os.Open(uringParameter)
 	if err != nil {

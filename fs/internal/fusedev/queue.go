@@ -379,10 +379,12 @@ func (q *queue) answer(e *entry) {
 	if e.in[0] != nil {
 		n, errno = q.c.o.Handle(e.in[:], e.out[:])
 	}
-	if errno != 0 || n < headerOut {
-		// Nothing comes this way that wants no answer.
+	if errno == 0 && n < headerOut {
+		errno = unix.EIO // nothing comes this way that wants no answer
+	}
+	if errno != 0 {
 		n = headerOut
-		putHeader(e.head, n, -int32(max(errno, 1)), unique)
+		putHeader(e.head, n, -int32(errno), unique)
 	}
 	binary.NativeEndian.PutUint32(e.head[headPayload:], uint32(n-headerOut))
 }

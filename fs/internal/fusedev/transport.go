@@ -109,6 +109,7 @@ func (c *Conn) startQueues() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errQueues, err)
 	}
+	c.o.Log.Info("requests come over io_uring", "queues", len(c.queues))
 	return nil
 }
 
@@ -136,10 +137,14 @@ func (c *Conn) fail(err error) {
 	}
 	c.failed.Do(func() {
 		c.o.Log.Error("the connection to the kernel failed; the mount is gone", "err", err)
-		if err := c.abort(); err != nil {
-			// Without us there is no connection either.
-			panic(fmt.Sprint("the connection to the kernel cannot be ended: ", err))
-		}
+		// Not in this thread, a queue's: to unmount is to wait until the kernel has the
+		// entries back, which those that are just coming are not before the thread moves on.
+		go func() {
+			if err := c.abort(); err != nil {
+				// Without us there is no connection either.
+				panic(fmt.Sprint("the connection to the kernel cannot be ended: ", err))
+			}
+		}()
 	})
 }
 
