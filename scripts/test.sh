@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the tests: `scripts/test.sh` those of every change, `scripts/test.sh
-# long` those that take 40 minutes too. Nothing may be skipped that could run
+# long` those that take 80 minutes too. Nothing may be skipped that could run
 # here, and nothing may be left behind: a mount, a process or a file below the
 # run's own temporary directory fails it.
 #
@@ -19,13 +19,26 @@ scripts/install-deps.sh test
 if [ "$(id -u)" -ne 0 ]; then
 	# Some tests act as several users. They say so and skip themselves, and
 	# the report names them.
-	echo "not root: tests that need root will be skipped" >&2
+	echo "not root: tests that need root will be skipped, and FUSE over io_uring" >&2
 	may_skip='.*'
 else
 	export KMSFS_REQUIRE_FUSE=1 # what cannot run fails
 	# ext4 holds less than 4 KiB of extended attributes in all, so go-fuse's
 	# suite skips its largest there; it runs on tmpfs.
 	may_skip='kmsfs\.dev/kmsfs/fs\.TestPosix/disk/XAttrLarge'
+fi
+
+# FUSE over io_uring is switched on while tests need it, which only root may; that a
+# mount fails for want of it is a failure, unless the kernel has none.
+uring=no
+if [ "$(id -u)" -eq 0 ]; then
+	{ : </dev/fuse; } 2>/dev/null || true # loads the module
+	if [ -e /sys/module/fuse/parameters/enable_uring ]; then
+		uring=yes
+	else
+		echo "NOT TESTED: FUSE over io_uring, which this kernel does not have" >&2
+		may_skip+='|kmsfs\.dev/kmsfs/fs/internal/fusedev\..*|kmsfs\.dev/kmsfs/fs\.TestTransport'
+	fi
 fi
 
 # On a disk, not tmpfs, and with a short path: unix sockets lie below it.
@@ -78,6 +91,14 @@ else
 	set +m
 	run "$may_skip" ./fs ./fs/internal/content ./fs/internal/format ./internal/secret || status=1
 	run "$may_skip" -race -run 'TestAppendRace|TestReadersAndWriters|TestDirectoryRace|TestNonce|TestDifferential|TestOpenAheadOfChanges' ./fs -kmsfs.ops 3000 || status=1
+	# What requests can go through over io_uring; all of it in the long form.
+	if [ $uring = yes ]; then
+		selection=(-run 'TestPosix|TestAppendRace|TestReadersAndWriters|TestDirectoryRace|TestMapBetweenProcesses|TestFirstOpenDuringWrite|TestOpenAhead(SlowService|CorrectsSize|FillsCache)|TestSlowKeyService|TestInterrupts|TestManyOpen|TestManyUsers|TestBoundaries|TestDifferential|TestCrash$|TestReadOnly|TestOneMountPerVolume|TestFsckMounted')
+		[ "${KMSFS_LONG-}" = 1 ] && selection=()
+		echo "over io_uring:"
+		KMSFS_TEST_TRANSPORT=uring run "$may_skip" "${selection[@]}" ./fs || status=1
+		KMSFS_TEST_TRANSPORT=uring run "$may_skip" -race -run 'TestReadersAndWriters|TestDirectoryRace|TestInterrupts' ./fs || status=1
+	fi
 	wait "$packages_run" || status=1
 	packages_run=
 	cat "$TMPDIR/packages"

@@ -2,7 +2,11 @@
 //
 // What a request means is go-fuse's affair (fuse.ProtocolServer); here is only
 // how it gets from the kernel to a handler and back, which decides what a round
-// trip costs. One goroutine at a time reads the device. A request that will be
+// trip costs. There are two transports: see [queue] for io_uring, and the rest here is
+// of the device, which both use for what the kernel sends no other way (FORGET,
+// INTERRUPT) and for notifications.
+//
+// One goroutine at a time reads the device. A request that will be
 // answered at once, as the last of its kind was, it answers itself, and then looks
 // for the next for a moment before it sleeps: a program that works through a tree
 // sends its next request within microseconds, and waking a thread for each would
