@@ -49,7 +49,7 @@ func main() {
 	}
 	flag.StringVar(&o.scale, "scale", "full", "how much each workload does: `full` or small")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each workload runs on each filesystem")
-	flag.StringVar(&o.systems, "fs", "native,loopback,gocryptfs,securefs,encfs,cryfs,kmsfs", "filesystems, by `name,...`; kmsfs-volume too")
+	flag.StringVar(&o.systems, "fs", "native,loopback,gocryptfs,securefs,encfs,cryfs,kmsfs", "filesystems, by `name,...`; kmsfs-volume, kmsfs-dev and kmsfs-uring too")
 	flag.StringVar(&o.workloads, "workload", "all", "workloads, by `name,...`")
 	flag.StringVar(&o.dir, "dir", "/var/tmp", "`directory` on the disk to measure on")
 	flag.StringVar(&o.kmsfs, "kmsfs", beside("kmsfs"), "the kmsfs `program`")

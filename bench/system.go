@@ -76,14 +76,16 @@ func systems(kmsfs, loopback string) []system {
 		},
 		about: func() string { return firstLine("dpkg-query", "-W", "-f", "${Package} ${Version}", "cryfs") },
 	},
-		kmsfsSystem("kmsfs", kmsfs),
-		kmsfsSystem("kmsfs-volume", kmsfs, "--keys", "volume"),
+		kmsfsSystem("kmsfs", kmsfs, nil, nil),
+		kmsfsSystem("kmsfs-volume", kmsfs, []string{"--keys", "volume"}, nil),
+		kmsfsSystem("kmsfs-dev", kmsfs, nil, []string{"--transport", "dev"}),
+		kmsfsSystem("kmsfs-uring", kmsfs, nil, []string{"--transport", "uring"}),
 	}
 }
 
 // kmsfsSystem is kmsfs with its own state directory, and so its own key
-// service, whose CPU time counts as well.
-func kmsfsSystem(name, program string, init ...string) system {
+// service, whose CPU time counts as well, and with flags of init and mount.
+func kmsfsSystem(name, program string, init, mount []string) system {
 	state := func(s *site) string { return filepath.Join(s.dir, "state") }
 	return system{
 		name:  name,
@@ -93,7 +95,7 @@ func kmsfsSystem(name, program string, init ...string) system {
 			return [][]string{append(argv, s.storage)}
 		},
 		mount: func(s *site) []string {
-			return []string{program, "--state-dir", state(s), "mount", s.storage, s.mnt}
+			return append(append([]string{program, "--state-dir", state(s), "mount"}, mount...), s.storage, s.mnt)
 		},
 		about: func() string { return firstLine(program, "--version") },
 		stays: true,

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // warmArchive reads the archive, so that unpacking does not wait for it.
@@ -116,7 +118,7 @@ func (j *job) renameMany() error {
 // statPasses is how often each file is looked at: once is over too soon.
 const statPasses = 5
 
-func (j *job) statMany() error {
+func (j *job) statCached() error {
 	dir := j.path(manyName(j.renamed))
 	for range statPasses {
 		for i := range j.scale.RenameFiles {
@@ -127,25 +129,6 @@ func (j *job) statMany() error {
 			if st.Size() != randBlock {
 				return fmt.Errorf("%s has %d bytes, want %d", fileName(i), st.Size(), randBlock)
 			}
-		}
-	}
-	return nil
-}
-
-// openRead opens one of a few files each time, which the filesystem knows by then.
-func (j *job) openRead() error {
-	dir := j.path(manyName(j.renamed))
-	for i := range j.scale.RandOps {
-		which := i % min(100, j.scale.RenameFiles)
-		n, err := j.readFile(filepath.Join(dir, fileName(which)))
-		if err != nil {
-			return err
-		}
-		if n != randBlock {
-			return fmt.Errorf("%s has %d bytes, want %d", fileName(which), n, randBlock)
-		}
-		if err := checkStamp(j.chunk, which); err != nil {
-			return err
 		}
 	}
 	return nil
@@ -162,6 +145,25 @@ func (j *job) readMany() error {
 		}
 		if err := checkStamp(j.chunk, i); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// statMany asks for attributes as they are: a network filesystem's, or FUSE's, are not
+// taken from the kernel's cache.
+func (j *job) statMany() error {
+	for i := range j.scale.RenameFiles {
+		if err := j.ctx.Err(); err != nil {
+			return err
+		}
+		var st unix.Statx_t
+		name := filepath.Join(j.path(manyName(j.renamed)), fileName(i))
+		if err := unix.Statx(unix.AT_FDCWD, name, unix.AT_STATX_FORCE_SYNC, unix.STATX_BASIC_STATS, &st); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if st.Size != randBlock {
+			return fmt.Errorf("%s has %d bytes, want %d", name, st.Size, randBlock)
 		}
 	}
 	return nil
