@@ -26,6 +26,10 @@ import (
 // service, a lock or the disk keeps nobody else waiting, while there are free entries; there
 // are made more before they run out.
 //
+// An INTERRUPT, which comes by the device, may overtake its request, and then finds nothing to
+// interrupt: for requests read from the device the kernel would send it again. Callers who
+// were interrupted wait for their answer, in either case.
+//
 // Both threads live until the connection ends. The kernel copies a request in the name of
 // the thread that made the entry free, and with the thread the entry would be gone.
 type queue struct {
@@ -244,6 +248,7 @@ func (q *queue) lead(me int) (late *entry) {
 		op, ok := q.take(e)
 		if !ok || !q.begin(e, op, start) {
 			q.others.Go(func() {
+				start := q.watch.now() // not what it takes to be run at all
 				q.answer(e)
 				q.c.pace.note(op, q.watch.now()-start)
 				q.handOver(e)
