@@ -371,10 +371,15 @@ func (q *queue) take(e *entry) (op uint32, ok bool) {
 	return op, true
 }
 
-// begin reports whether the leader is to answer a request itself. Holds: q.turn.
+// begin reports whether the leader is to answer a request itself. That goes for much data
+// too, unless others wait, now or lately: it is in this CPU's cache then when the kernel
+// takes it over. Holds: q.turn.
 func (q *queue) begin(e *entry, op uint32, now int64) bool {
-	return q.spare.Load() > 0 && !q.c.pace.slow(op) &&
-		max(len(e.in[2]), payload(op, e.in[1])) <= q.c.o.QuickSize && q.watch.begin(now)
+	if q.spare.Load() == 0 || q.c.pace.slow(op) {
+		return false
+	}
+	quick := max(len(e.in[2]), payload(op, e.in[1])) <= q.c.o.QuickSize
+	return (quick || !q.ring.More()) && q.watch.begin(now)
 }
 
 // answer has a request answered.
