@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -54,6 +53,7 @@ type queue struct {
 	live    int        // entries that the kernel has not given up; guarded by turn
 	busy    int        // of these, the ones we have; guarded by turn
 	over    bool       // guarded by turn
+	full    bool       // no more entries can be made; guarded by turn
 	armed   [2]bool    // whether the thread's read of event is under way; guarded by turn
 	memory  [][]byte   // of the entries; guarded by turn
 	events  []byte     // what is read from event, 8 bytes for each thread
@@ -76,31 +76,6 @@ const (
 	wakeData = 1 << 32
 )
 
-// The layout of struct fuse_uring_req_header, and what is behind it in an entry's memory.
-const (
-	headOpIn      = 128
-	headInOut     = 256 // struct fuse_uring_ent_in_out: flags, commit_id, payload_sz
-	headCommitID  = headInOut + 8
-	headPayload   = headInOut + 16
-	headSize      = 288
-	headVec       = headSize // struct iovec[2] for registering
-	headRoom      = 512
-	cmdRegister   = 1 // FUSE_IO_URING_CMD_REGISTER
-	cmdCommit     = 2 // FUSE_IO_URING_CMD_COMMIT_AND_FETCH
-	maxOpIn       = headInOut - headOpIn
-	cmdArgsCommit = 8  // struct fuse_uring_cmd_req: flags, commit_id, qid
-	cmdArgsQueue  = 16 //
-)
-
-// entry has room for one request and its answer.
-type entry struct {
-	index         int
-	head, payload []byte // shared with the kernel
-	aside         []byte
-	in            [3][]byte
-	out           [2][]byte
-}
-
 func newQueue(c *Conn, id, size int) (*queue, error) {
 	q := &queue{c: c, id: id, event: -1, size: (size + os.Getpagesize() - 1) &^ (os.Getpagesize() - 1),
 		watch: newWatchdog(), registered: make(chan error, 1)}
@@ -119,35 +94,6 @@ func newQueue(c *Conn, id, size int) (*queue, error) {
 		return nil, err
 	}
 	return q, nil
-}
-
-// allocate gets memory outside of Go's, which keeps its place and is taken from the system
-// page by page as it is used. Holds: q.turn.
-func (q *queue) allocate(size int) ([]byte, error) {
-	mem, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
-	if err != nil {
-		return nil, fmt.Errorf("memory for requests: %w", err)
-	}
-	q.memory = append(q.memory, mem)
-	// They hold plaintext. What else there is to be done for that the process does for
-	// all its memory (secret.HardenProcess).
-	return mem, unix.Madvise(mem, unix.MADV_DONTDUMP)
-}
-
-// makeEntries makes a chunk of entries. Holds: q.turn.
-func (q *queue) makeEntries() error {
-	heads, err := q.allocate(chunk * headRoom)
-	if err != nil {
-		return err
-	}
-	payloads, err := q.allocate(chunk * q.size)
-	if err != nil {
-		return err
-	}
-	for i := range chunk {
-		q.fresh = append(q.fresh, &entry{head: heads[i*headRoom:][:headRoom], payload: payloads[i*q.size:][:q.size]})
-	}
-	return nil
 }
 
 // close gives back what the queue has; its threads have ended.
@@ -241,7 +187,7 @@ func (q *queue) lead(me int) (late *entry) {
 			continue
 		}
 		q.busy++
-		if len(q.entries)-q.busy < lowWater && len(q.entries) < maxEntries {
+		if len(q.entries)-q.busy < lowWater && len(q.entries) < maxEntries && !q.full {
 			q.grow()
 		}
 		start := q.watch.now()
@@ -315,62 +261,6 @@ func (q *queue) dropped(err error) {
 	}
 }
 
-// register makes the fresh entries known to the kernel, and returns why it does not want
-// them. Holds: q.turn.
-func (q *queue) register() error {
-	for _, e := range q.fresh {
-		if !q.room() {
-			break
-		}
-		e.index = len(q.entries)
-		q.entries = append(q.entries, e)
-		vec := (*[2]unix.Iovec)(unsafe.Pointer(&e.head[headVec]))
-		vec[0].Base, vec[1].Base = &e.head[0], &e.payload[0]
-		vec[0].SetLen(headSize)
-		vec[1].SetLen(len(e.payload))
-		args := q.ring.Command(uint64(e.index), q.c.fd, cmdRegister, uintptr(unsafe.Pointer(vec)), len(vec))
-		binary.NativeEndian.PutUint16(args[cmdArgsQueue:], uint16(q.id))
-		q.live++
-	}
-	q.fresh = nil
-	for q.ring.Pending() && !q.over {
-		q.enter(false)
-	}
-	if q.over {
-		return errors.New("the ring does not work")
-	}
-	return q.ring.Failed()
-}
-
-// grow makes more entries. Holds: q.turn.
-func (q *queue) grow() {
-	if err := q.makeEntries(); err != nil {
-		q.c.o.Log.Warn("no more requests at a time", "queue", q.id, "entries", len(q.entries), "err", err)
-		return
-	}
-	_ = q.register() // what the kernel does not want ends like any entry, in lead
-}
-
-// take takes the request out of an entry; false if it is not one. The reply will go where the
-// rest of the request is.
-func (q *queue) take(e *entry) (op uint32, ok bool) {
-	size := int(binary.NativeEndian.Uint32(e.head[headPayload:]))
-	args := int(binary.NativeEndian.Uint32(e.head)) - headerIn - size
-	if size < 0 || size > len(e.payload) || args < 0 || args > maxOpIn {
-		e.in = [3][]byte{}
-		return 0, false
-	}
-	e.in = [3][]byte{e.head[:headerIn], e.head[headOpIn:][:args], e.payload[:size]}
-	op = opcode(e.head)
-	if size > 0 && payload(op, e.in[1]) > 0 {
-		// The handler writes where it still reads: a name, say.
-		e.aside = append(e.aside[:0], e.in[2]...)
-		e.in[2] = e.aside
-	}
-	e.out = [2][]byte{e.head[:headerOut], e.payload}
-	return op, true
-}
-
 // begin reports whether the leader is to answer a request itself. That goes for much data
 // too, unless others wait, now or lately: it is in this CPU's cache then when the kernel
 // takes it over. Holds: q.turn.
@@ -380,35 +270,6 @@ func (q *queue) begin(e *entry, op uint32, now int64) bool {
 	}
 	quick := max(len(e.in[2]), payload(op, e.in[1])) <= q.c.o.QuickSize
 	return (quick || !q.ring.More()) && q.watch.begin(now)
-}
-
-// answer has a request answered.
-func (q *queue) answer(e *entry) {
-	unique := binary.NativeEndian.Uint64(e.head[headCommitID:])
-	n, errno := 0, unix.EIO // what is no request is answered too, or its caller would wait
-	if e.in[0] != nil {
-		n, errno = q.c.o.Handle(e.in[:], e.out[:])
-	}
-	if errno == 0 && n < headerOut {
-		errno = unix.EIO // nothing comes this way that wants no answer
-	}
-	if errno != 0 {
-		n = headerOut
-		putHeader(e.head, n, -int32(errno), unique)
-	}
-	binary.NativeEndian.PutUint32(e.head[headPayload:], uint32(n-headerOut))
-}
-
-// commit hands in the answer in an entry, and has it wait for the next request.
-// Holds: q.turn.
-func (q *queue) commit(e *entry) {
-	if !q.room() {
-		return
-	}
-	args := q.ring.Command(uint64(e.index), q.c.fd, cmdCommit, 0, 0)
-	copy(args[cmdArgsCommit:], e.head[headCommitID:][:8])
-	binary.NativeEndian.PutUint16(args[cmdArgsQueue:], uint16(q.id))
-	q.busy--
 }
 
 // handOver passes an answered entry to the leader.
