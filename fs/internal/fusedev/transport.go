@@ -46,7 +46,8 @@ const (
 	flagInitExt    = 1 << 30 // FUSE_INIT_EXT: there are flags2
 	flag2OverUring = 1 << 9  // FUSE_OVER_IO_URING, bit 41
 
-	minReadBuffer = 8192 // FUSE_MIN_READ_BUFFER
+	minReadBuffer   = 8192 // FUSE_MIN_READ_BUFFER
+	defaultMaxPages = 32   // FUSE_DEFAULT_MAX_PAGES_PER_REQ
 )
 
 // newQueues makes a queue for each possible CPU, and tells the kernel so in the reply to
@@ -69,10 +70,11 @@ func (c *Conn) newQueues(request, reply []byte) error {
 		return fmt.Errorf("the machine may have %d CPUs, and io_uring is used up to %d", n, maxQueues)
 	}
 	// As the kernel computes it (fuse_uring_create).
-	size := max(int(u32(out[initMaxWrite:])), minReadBuffer)
+	pages := defaultMaxPages
 	if u32(out[initFlags:])&flagMaxPages != 0 {
-		size = max(size, int(binary.NativeEndian.Uint16(out[initMaxPages:]))*os.Getpagesize())
+		pages = int(binary.NativeEndian.Uint16(out[initMaxPages:]))
 	}
+	size := max(int(u32(out[initMaxWrite:])), pages*os.Getpagesize(), minReadBuffer)
 	if c.o.shortPayloads {
 		size = minReadBuffer / 2
 	}
