@@ -75,6 +75,8 @@ func instrument(path string, only []string) (*program, error) {
 		files = append(files, f)
 	}
 	info := &types.Info{Types: map[ast.Expr]types.TypeAndValue{}}
+	// With cgo the importer compiles C, and leaves the objects in the temporary directory.
+	build.Default.CgoEnabled = false
 	conf := types.Config{Importer: importer.ForCompiler(fset, "source", nil)}
 	pkg, err := conf.Check(listed.Name, fset, files, info)
 	if err != nil {
