@@ -135,8 +135,9 @@ func (l *Log) joinLocked(e *entry) error {
 }
 
 // looks is how often whoever waits for a write looks whether it is over before it sleeps:
-// for about the two microseconds that a write takes. To be woken takes ten.
-const looks = 400
+// for about ten microseconds, which is what it takes to be woken. A write takes
+// two to five.
+const looks = 10_000
 
 // lockWriting is l.writing.Lock().
 func (l *Log) lockWriting() {
