@@ -34,17 +34,20 @@ type entry struct {
 
 // Set gives a key one value.
 func (c *Context) Set(key, value string) {
-	if hash := hashKey(key); !c.unasked.has(hash) {
-		c.entries = append(c.entries, entry{name: key, one: [1]string{value}})
-		c.hashes = append(c.hashes, hash)
-	}
+	c.add(entry{name: key, one: [1]string{value}})
 }
 
 // SetList gives a multivalued key its values, which the Context keeps. A key
 // without values is a key that is not there.
 func (c *Context) SetList(key string, values []string) {
-	if hash := hashKey(key); len(values) > 0 && !c.unasked.has(hash) {
-		c.entries = append(c.entries, entry{name: key, list: values})
+	if len(values) > 0 {
+		c.add(entry{name: key, list: values})
+	}
+}
+
+func (c *Context) add(e entry) {
+	if hash := hashKey(e.name); !c.unasked.has(hash) {
+		c.entries = append(c.entries, e)
 		c.hashes = append(c.hashes, hash)
 	}
 }
