@@ -115,25 +115,6 @@ func (j *job) renameMany() error {
 	return nil
 }
 
-// statPasses is how often each file is looked at: once is over too soon.
-const statPasses = 5
-
-func (j *job) statCached() error {
-	dir := j.path(manyName(j.renamed))
-	for range statPasses {
-		for i := range j.scale.RenameFiles {
-			st, err := os.Lstat(filepath.Join(dir, fileName(i)))
-			if err != nil {
-				return err
-			}
-			if st.Size() != randBlock {
-				return fmt.Errorf("%s has %d bytes, want %d", fileName(i), st.Size(), randBlock)
-			}
-		}
-	}
-	return nil
-}
-
 func (j *job) readMany() error {
 	for i := range j.scale.RenameFiles {
 		n, err := j.readFile(filepath.Join(j.path(manyName(j.renamed)), fileName(i)))
@@ -150,16 +131,32 @@ func (j *job) readMany() error {
 	return nil
 }
 
-// statMany asks for attributes as they are: a network filesystem's, or FUSE's, are not
+// statPasses is how often each file is looked at in the kernel's cache: once is over too
+// soon.
+const statPasses = 5
+
+func (j *job) statCached() error {
+	for range statPasses {
+		if err := j.statMany(unix.AT_STATX_SYNC_AS_STAT); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// statForced asks for attributes as they are: a network filesystem's, or FUSE's, are not
 // taken from the kernel's cache.
-func (j *job) statMany() error {
+func (j *job) statForced() error { return j.statMany(unix.AT_STATX_FORCE_SYNC) }
+
+func (j *job) statMany(sync int) error {
+	dir := j.path(manyName(j.renamed))
 	for i := range j.scale.RenameFiles {
 		if err := j.ctx.Err(); err != nil {
 			return err
 		}
 		var st unix.Statx_t
-		name := filepath.Join(j.path(manyName(j.renamed)), fileName(i))
-		if err := unix.Statx(unix.AT_FDCWD, name, unix.AT_STATX_FORCE_SYNC, unix.STATX_BASIC_STATS, &st); err != nil {
+		name := filepath.Join(dir, fileName(i))
+		if err := unix.Statx(unix.AT_FDCWD, name, sync, unix.STATX_BASIC_STATS, &st); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		if st.Size != randBlock {
