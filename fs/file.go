@@ -41,6 +41,7 @@ type file struct {
 	cipher   *content.Cipher
 	length   int64 // of the plaintext
 	size     int64 // st_size of the backing file
+	out      int64 // how much of it the disk was told to write, in bytes
 	tail     tailPage
 	first    []byte          // page 0 as read when opening, until its first use
 	filled   []format.Extent // hole pages written since, not yet known durable
@@ -200,6 +201,7 @@ func (r *Root) openAt(n *node, ref *nameRef, want access) (*file, error) {
 		return nil, err
 	}
 	f.size, f.single = st.Size, st.Nlink == 1
+	f.out = f.size
 	if length, ok := r.geom.LengthFromSize(st.Size); ok {
 		f.shown.Store(length)
 	}

@@ -96,7 +96,31 @@ func (f *file) writeLocked(data []byte, off int64) error {
 	}
 	f.r.settle.dirty.Store(true)
 	f.noteFilled(start, last)
+	if newLast > oldLast {
+		f.writeOut()
+	}
 	return nil
+}
+
+// outStep is how much a growing file gathers in memory before the disk is told to
+// begin, in bytes: enough for a disk to work well, and little for an fsync to wait for.
+const outStep = 8 << 20
+
+// writeOut has the disk work on what a growing file has gathered while the next pages
+// are sealed; an fsync waits for the rest. Where the disk has not done what it was told
+// before, it is left alone: it would hold up a writer who wants no fsync.
+// Holds: f.mu.
+func (f *file) writeOut() {
+	f.out = min(f.out, f.size) // it was truncated
+	if f.size-f.out < outStep {
+		return
+	}
+	before := max(0, f.out-outStep)
+	if f.out > before && backing.BeingWritten(f.fd, before, f.out-before) > outStep/2 {
+		return
+	}
+	backing.BeginWriteOut(f.fd, f.out, outStep)
+	f.out += outStep
 }
 
 // fixEnd makes the final page durable, and then a header that does not allow

@@ -296,6 +296,22 @@ func Pwrite(fd int, buf []byte, off int64) error {
 	return nil
 }
 
+// BeginWriteOut has the kernel begin to write n bytes at off to the disk. It waits for
+// nothing and makes nothing durable (sync_file_range(2)).
+func BeginWriteOut(fd int, off, n int64) {
+	_ = unix.SyncFileRange(fd, off, n, unix.SYNC_FILE_RANGE_WRITE) // what fails, a sync will tell
+}
+
+// BeingWritten is how much of the n bytes at off is on its way to the disk, in bytes
+// (cachestat(2), since Linux 6.5); 0 where the kernel does not tell.
+func BeingWritten(fd int, off, n int64) int64 {
+	var stat unix.Cachestat_t
+	if unix.Cachestat(uint(fd), &unix.CachestatRange{Off: uint64(off), Len: uint64(n)}, &stat, 0) != nil {
+		return 0
+	}
+	return int64(stat.Writeback) * int64(unix.Getpagesize())
+}
+
 // Truncate sets the size of an open file.
 func Truncate(fd int, size int64) error {
 	return noEINTR(func() error { return unix.Ftruncate(fd, size) })
