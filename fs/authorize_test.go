@@ -58,6 +58,14 @@ func policyVolume(t *testing.T, policy string, args ...string) *fstest.Volume {
 	return v
 }
 
+// forEachTTL runs a test where each open asks the key service, and where its answers count
+// for as long as they do by default.
+func forEachTTL(t *testing.T, test func(t *testing.T, ttl string)) {
+	for _, ttl := range []string{"0s", "1m"} {
+		t.Run("key-cache-ttl="+ttl, func(t *testing.T) { test(t, ttl) })
+	}
+}
+
 // setPolicy replaces the policy of the volume's key.
 func setPolicy(t *testing.T, v *fstest.Volume, policy string) {
 	t.Helper()
@@ -76,83 +84,87 @@ func setPolicy(t *testing.T, v *fstest.Volume, policy string) {
 // everybody alike.
 func TestAuthorizeVolume(t *testing.T) {
 	fstest.RequireRoot(t)
-	v := policyVolume(t, pathPolicy(map[string][]string{rootARN: {"/public/*"}}))
-	for _, who := range []uint32{0, alice, bob} {
-		tryAll(t, v, who, []attempt{
-			{"reads what the policy names", "cat $M/public/f", true},
-			{"reads nothing else", "cat $M/private/f", false},
-			{"writes nothing else", "echo x >> $M/private/f", false},
-			{"truncates nothing else", "truncate -s 0 $M/private/f", false},
-			{"makes files where the policy says", "echo x > $M/public/new && rm $M/public/new", true},
-			{"makes no others", "echo x > $M/private/new", false},
-			{"lists all the same", "ls -l $M/private/f", true},
-			{"moves nothing out", "mv $M/public/g $M/private/moved", false},
-			{"moves nothing in", "mv $M/private/g $M/public/moved", false},
-			{"links nothing out", "ln $M/public/g $M/private/linked", false},
-			{"links nothing in", "ln $M/private/g $M/public/linked", false},
-			{"moves inside", "mv $M/public/g $M/public/g2 && test $(cat $M/public/g2) = public/g && mv $M/public/g2 $M/public/g", true},
-			{"copies in from outside of the mount", "cp /etc/hostname $M/public/copy && rm $M/public/copy", true},
+	forEachTTL(t, func(t *testing.T, ttl string) {
+		v := policyVolume(t, pathPolicy(map[string][]string{rootARN: {"/public/*"}}), "--key-cache-ttl", ttl)
+		for _, who := range []uint32{0, alice, bob} {
+			tryAll(t, v, who, []attempt{
+				{"reads what the policy names", "cat $M/public/f", true},
+				{"reads nothing else", "cat $M/private/f", false},
+				{"writes nothing else", "echo x >> $M/private/f", false},
+				{"truncates nothing else", "truncate -s 0 $M/private/f", false},
+				{"makes files where the policy says", "echo x > $M/public/new && rm $M/public/new", true},
+				{"makes no others", "echo x > $M/private/new", false},
+				{"lists all the same", "ls -l $M/private/f", true},
+				{"moves nothing out", "mv $M/public/g $M/private/moved", false},
+				{"moves nothing in", "mv $M/private/g $M/public/moved", false},
+				{"links nothing out", "ln $M/public/g $M/private/linked", false},
+				{"links nothing in", "ln $M/private/g $M/public/linked", false},
+				{"moves inside", "mv $M/public/g $M/public/g2 && test $(cat $M/public/g2) = public/g && mv $M/public/g2 $M/public/g", true},
+				{"copies in from outside of the mount", "cp /etc/hostname $M/public/copy && rm $M/public/copy", true},
+			})
+		}
+		// A directory's rename changes what its files are called; they do not open
+		// by a name that is not theirs to have, and open again by the old one.
+		tryAll(t, v, 0, []attempt{
+			{"renames the directory", "mv $M/public $M/other", true},
+			{"does not open the files there", "cat $M/other/f", false},
+			{"renames a private one to the name", "mv $M/private $M/public", true},
+			{"does not open its files either", "cat $M/public/f", false},
+			{"renames them back", "mv $M/public $M/private && mv $M/other $M/public", true},
+			{"opens them again", "test $(cat $M/public/f) = public/f", true},
 		})
-	}
-	// A directory's rename changes what its files are called; they do not open
-	// by a name that is not theirs to have, and open again by the old one.
-	tryAll(t, v, 0, []attempt{
-		{"renames the directory", "mv $M/public $M/other", true},
-		{"does not open the files there", "cat $M/other/f", false},
-		{"renames a private one to the name", "mv $M/private $M/public", true},
-		{"does not open its files either", "cat $M/public/f", false},
-		{"renames them back", "mv $M/public $M/private && mv $M/other $M/public", true},
-		{"opens them again", "test $(cat $M/public/f) = public/f", true},
+		v.Unmount()
 	})
-	v.Unmount()
 }
 
 // TestAuthorizeCaller: the key policy says which paths each user opens, whoever
 // has opened them before.
 func TestAuthorizeCaller(t *testing.T) {
 	fstest.RequireRoot(t)
-	v := policyVolume(t, pathPolicy(map[string][]string{
-		userARN(alice): {"/public/*", "/alice/*"},
-		userARN(bob):   {"/public/*"},
-	}), "--authorize", "caller")
-	tryAll(t, v, alice, []attempt{
-		{"reads what both may", "cat $M/public/f", true},
-		{"reads hers", "cat $M/alice/f", true},
-		{"reads nothing else", "cat $M/private/f", false},
-		{"makes a file", "echo x > $M/alice/new", true},
-		{"makes none elsewhere", "echo x > $M/private/new", false},
-		{"moves from one to the other of hers", "mv $M/public/g $M/alice/moved && test $(cat $M/alice/moved) = public/g", true},
-		{"moves nothing out", "mv $M/alice/g $M/private/moved", false},
-		{"links", "ln $M/public/h $M/alice/linked && cat $M/alice/linked", true},
-	})
-	tryAll(t, v, bob, []attempt{
-		{"reads what both may", "cat $M/public/f", true},
-		{"does not read hers, which she has had open", "cat $M/alice/f", false},
-		{"nor by the new name", "cat $M/alice/moved", false},
-		{"nor writes", "echo x >> $M/alice/f", false},
-		{"nor truncates", "truncate -s 0 $M/alice/f", false},
-		{"takes nothing of hers away", "mv $M/alice/g $M/public/moved", false},
-		{"links nothing of hers", "ln $M/alice/g $M/public/linked", false},
-		{"makes no file of hers", "echo x > $M/alice/new2", false},
-		{"reads by the name that is his to read", "test $(cat $M/public/h) = public/h", true},
-	})
-	tryAll(t, v, 0, []attempt{
-		{"does not read even as root", "cat $M/public/f", false},
-	})
-	for _, dir := range []string{"public", "alice"} {
-		path := filepath.Join(v.Mnt, dir)
-		if err := os.Rename(path, path+"2"); !errors.Is(err, unix.EXDEV) {
-			t.Errorf("rename of the directory %s: %v, want EXDEV", dir, err)
+	forEachTTL(t, func(t *testing.T, ttl string) {
+		v := policyVolume(t, pathPolicy(map[string][]string{
+			userARN(alice): {"/public/*", "/alice/*"},
+			userARN(bob):   {"/public/*"},
+		}), "--authorize", "caller", "--key-cache-ttl", ttl)
+		tryAll(t, v, alice, []attempt{
+			{"reads what both may", "cat $M/public/f", true},
+			{"reads hers", "cat $M/alice/f", true},
+			{"reads nothing else", "cat $M/private/f", false},
+			{"makes a file", "echo x > $M/alice/new", true},
+			{"makes none elsewhere", "echo x > $M/private/new", false},
+			{"moves from one to the other of hers", "mv $M/public/g $M/alice/moved && test $(cat $M/alice/moved) = public/g", true},
+			{"moves nothing out", "mv $M/alice/g $M/private/moved", false},
+			{"links", "ln $M/public/h $M/alice/linked && cat $M/alice/linked", true},
+		})
+		tryAll(t, v, bob, []attempt{
+			{"reads what both may", "cat $M/public/f", true},
+			{"does not read hers, which she has had open", "cat $M/alice/f", false},
+			{"nor by the new name", "cat $M/alice/moved", false},
+			{"nor writes", "echo x >> $M/alice/f", false},
+			{"nor truncates", "truncate -s 0 $M/alice/f", false},
+			{"takes nothing of hers away", "mv $M/alice/g $M/public/moved", false},
+			{"links nothing of hers", "ln $M/alice/g $M/public/linked", false},
+			{"makes no file of hers", "echo x > $M/alice/new2", false},
+			{"reads by the name that is his to read", "test $(cat $M/public/h) = public/h", true},
+		})
+		tryAll(t, v, 0, []attempt{
+			{"does not read even as root", "cat $M/public/f", false},
+		})
+		for _, dir := range []string{"public", "alice"} {
+			path := filepath.Join(v.Mnt, dir)
+			if err := os.Rename(path, path+"2"); !errors.Is(err, unix.EXDEV) {
+				t.Errorf("rename of the directory %s: %v, want EXDEV", dir, err)
+			}
 		}
-	}
-	tryAll(t, v, alice, []attempt{
-		{"moves a directory by copying it", "mkdir $M/alice/d && echo x > $M/alice/d/f && mv $M/alice/d $M/alice/e && test $(cat $M/alice/e/f) = x && test ! -e $M/alice/d", true},
-		{"keeps a file open", "exec 3< $M/alice/f; test $(cat <&3) = alice/f", true},
+		tryAll(t, v, alice, []attempt{
+			{"moves a directory by copying it", "mkdir $M/alice/d && echo x > $M/alice/d/f && mv $M/alice/d $M/alice/e && test $(cat $M/alice/e/f) = x && test ! -e $M/alice/d", true},
+			{"keeps a file open", "exec 3< $M/alice/f; test $(cat <&3) = alice/f", true},
+		})
+		v.Unmount()
+		// What the callers did is whole under the policy of before.
+		setPolicy(t, v, pathPolicy(map[string][]string{rootARN: {"/*"}}))
+		v.Fsck()
 	})
-	v.Unmount()
-	// What the callers did is whole under the policy of before.
-	setPolicy(t, v, pathPolicy(map[string][]string{rootARN: {"/*"}}))
-	v.Fsck()
 }
 
 // TestAuthorizeCallerNeedsPathKeys: with one key for all files nobody can be

@@ -336,11 +336,11 @@ func (f *file) prepare(want access, who principal) error {
 // is re-wrapped first. It returns the data key. Holds: n.mu.
 func (f *file) authorize(who principal) (*secret.Buffer, error) {
 	want := f.wrappingNow()
-	wrapped, key, err := f.r.keys.open(f.hdr.FileID, f.wrapped, f.path, want, who)
+	wrapped, key, asked, err := f.r.keys.open(f.hdr.FileID, f.wrapped, f.path, want, who)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.accept(wrapped, want, who, time.Now()); err != nil {
+	if err := f.accept(wrapped, want, who, asked); err != nil {
 		key.Free()
 		return nil, err
 	}

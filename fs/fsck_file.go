@@ -170,7 +170,7 @@ func (k *keyring) openAll(ctx context.Context, batch []*fileCheck) error {
 	}
 	if !k.perFile() {
 		for _, j := range batch {
-			_, j.key, j.err = k.open(j.f.hdr.FileID, j.f.wrapped, j.f.path, j.f.path, theMount)
+			_, j.key, _, j.err = k.open(j.f.hdr.FileID, j.f.wrapped, j.f.path, j.f.path, theMount)
 		}
 		return nil
 	}

@@ -57,6 +57,7 @@ type keyring struct {
 	conf   *format.Config
 	sealer *format.Sealer
 	opaque *secret.Buffer // HMAC key for --context opaque
+	cache  *keyCache      // of keys=path
 
 	wrappedLen atomic.Int64 // of the last new key; 0: none was made
 }
@@ -89,8 +90,8 @@ func openVolumeKey(ctx context.Context, svc KeyService, conf *format.Config) (*s
 	return secret.From(res.Plaintext)
 }
 
-func newKeyring(svc KeyService, conf *format.Config, sealer *format.Sealer, volumeKey []byte) (*keyring, error) {
-	k := &keyring{svc: svc, conf: conf, sealer: sealer}
+func newKeyring(svc KeyService, conf *format.Config, sealer *format.Sealer, volumeKey []byte, cache *keyCache) (*keyring, error) {
+	k := &keyring{svc: svc, conf: conf, sealer: sealer, cache: cache}
 	if conf.Context == format.ContextOpaque {
 		key, err := secret.HKDF(volumeKey, nil, []byte("kmsfs v1 opaque"), sha256.Size)
 		if err != nil {
@@ -225,25 +226,41 @@ func (k *keyring) createByVolume(fileID [16]byte) (*secret.Buffer, []byte, error
 
 // open unwraps the data key of a file that was wrapped under the path from. If
 // to is another it re-wraps it first, in the same round trip; that also needs
-// kms:ReEncryptFrom on the old path and ReEncryptTo on the new.
-func (k *keyring) open(fileID [16]byte, wrapped []byte, from, to string, who principal) ([]byte, *secret.Buffer, error) {
+// kms:ReEncryptFrom on the old path and ReEncryptTo on the new. A key that was
+// unwrapped lately is not asked for again; asked says when it was.
+func (k *keyring) open(fileID [16]byte, wrapped []byte, from, to string, who principal) (newer []byte, key *secret.Buffer, asked time.Time, err error) {
+	asked = time.Now()
 	if k.conf.Keys == format.KeysVolume {
 		plain, err := k.sealer.UnwrapKey(fileID, wrapped)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, asked, err
 		}
 		key, err := dataKey(plain)
-		return wrapped, key, err
+		return wrapped, key, asked, err
+	}
+	if key, asked := k.cached(fileID, wrapped, from, to, who); key != nil {
+		return wrapped, key, asked, nil
 	}
 	res, err := ask(context.Background(), k.svc, k.opening(wrapped, from, to, who))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, asked, err
 	}
-	newer, key, err := opened(res)
+	newer, key, err = opened(res)
 	if newer == nil {
 		newer = wrapped
 	}
-	return newer, key, err
+	if err == nil {
+		k.cache.put(fileID, newer, to, who, key, asked)
+	}
+	return newer, key, asked, err
+}
+
+// cached is the key of a file that was unwrapped lately, and when that was, or nil.
+func (k *keyring) cached(fileID [16]byte, wrapped []byte, from, to string, who principal) (*secret.Buffer, time.Time) {
+	if from != to {
+		return nil, time.Time{}
+	}
+	return k.cache.get(fileID, wrapped, to, who)
 }
 
 // opening is the request for it.

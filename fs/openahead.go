@@ -406,19 +406,34 @@ func (run *aheadRun) open(batch []string) {
 			begun = append(begun, f)
 		}
 	}
-	var files []aheadFile
+	attached := 0
+	var files []aheadFile // those whose keys are to be asked for
 	var items []kmsapi.BatchItem
 	for _, f := range begun {
-		if f, ok := run.attach(f); ok {
-			its := r.keys.opening(f.wrapped, f.from, f.to, theMount)
-			f.items = len(its)
-			files, items = append(files, f), append(items, its...)
+		f, ok := run.attach(f)
+		if !ok {
+			continue
 		}
+		attached++
+		if key, asked := r.keys.cached(f.hdr.FileID, f.wrapped, f.from, f.to, theMount); key != nil {
+			run.keep(f, f.wrapped, key, asked)
+			continue
+		}
+		its := r.keys.opening(f.wrapped, f.from, f.to, theMount)
+		f.items = len(its)
+		files, items = append(files, f), append(items, its...)
 	}
-	if len(files) == 0 {
-		return
+	if len(files) > 0 {
+		run.ask(files, items)
 	}
-	asked := time.Now()
+	if attached > 0 && run.opened == 0 {
+		run.vain = true
+	}
+}
+
+// ask has the key service decide on files, for which items ask. Holds: run.mu.
+func (run *aheadRun) ask(files []aheadFile, items []kmsapi.BatchItem) {
+	r, asked := run.r, time.Now()
 	results, err := ask(context.Background(), r.keys.svc, items)
 	if err != nil {
 		for _, f := range files {
@@ -430,16 +445,23 @@ func (run *aheadRun) open(batch []string) {
 	for _, f := range files {
 		wrapped, key, err := opened(results[:f.items])
 		results = results[f.items:]
-		if err == nil {
-			err = run.unlock(f, wrapped, key, asked)
-			key.Free()
-		}
 		if err != nil {
 			r.letGo(f.file)
+			continue
 		}
+		if wrapped == nil {
+			wrapped = f.wrapped
+		}
+		r.keys.cache.put(f.hdr.FileID, wrapped, f.to, theMount, key, asked)
+		run.keep(f, wrapped, key, asked)
 	}
-	if run.opened == 0 {
-		run.vain = true
+}
+
+// keep leaves a file to the next open, or closes it if that cannot be. Holds: run.mu.
+func (run *aheadRun) keep(f aheadFile, wrapped []byte, key *secret.Buffer, asked time.Time) {
+	defer key.Free()
+	if err := run.unlock(f, wrapped, key, asked); err != nil {
+		run.r.letGo(f.file)
 	}
 }
 

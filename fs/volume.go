@@ -51,9 +51,13 @@ type Options struct {
 	ReadOnly bool         // no byte of the ciphertext directory changes
 	Logger   *slog.Logger // nil: slog.Default()
 
-	// KeyCacheTTL bounds how long an open file vouches for its key: a later
-	// open of the same file asks the key service again. 0 asks on every open.
+	// KeyCacheTTL bounds how long a yes of the key service counts: a later open
+	// of the same file asks it again. 0 asks on every open.
 	KeyCacheTTL time.Duration
+
+	// KeyCacheSize bounds how many keys of files that are not open are kept for
+	// that long; 0 keeps none.
+	KeyCacheSize int
 
 	// Authorize says for whom the key service is asked.
 	Authorize Authorize
@@ -367,7 +371,7 @@ func (r *Root) unlock() (err error) {
 	if r.names, err = r.sealer.Names(); err != nil {
 		return err
 	}
-	if r.keys, err = newKeyring(r.opts.Keys, r.conf, r.sealer, r.volKey.Bytes()); err != nil {
+	if r.keys, err = newKeyring(r.opts.Keys, r.conf, r.sealer, r.volKey.Bytes(), newKeyCache(r.opts.KeyCacheTTL, r.opts.KeyCacheSize)); err != nil {
 		return err
 	}
 	r.alg = content.Algorithm(r.conf.AlgorithmID())
@@ -447,6 +451,7 @@ func (r *Root) release() {
 	r.fds.closeAll()
 	if r.keys != nil {
 		r.keys.opaque.Free()
+		r.keys.cache.close()
 	}
 	if r.rootfd >= 0 {
 		backing.Close(r.rootfd)

@@ -43,7 +43,8 @@ Examples:
 			&cli.BoolFlag{Name: "read-only", Aliases: []string{"ro"}, Usage: "change nothing, not even after a crash"},
 			&cli.BoolFlag{Name: "allow-other", Usage: "let other users in, each with the permissions the files give them (needs root, or user_allow_other in /etc/fuse.conf)"},
 			&cli.DurationFlag{Name: "idle-unmount", Usage: "unmount after `TIME` (30m, 2h) without use"},
-			&cli.DurationFlag{Name: "key-cache-ttl", Value: time.Minute, Usage: "an open file vouches for its key for `TIME`: a further open of it asks the key service again only after that; below 1s, nothing is opened ahead of a walk"},
+			&cli.DurationFlag{Name: "key-cache-ttl", Value: time.Minute, Usage: "a yes of the key service counts for `TIME`: a further open of the same file asks it again only after that; 0s asks on every open; below 1s, nothing is opened ahead of a walk"},
+			&cli.IntFlag{Name: "key-cache-size", Value: defaultKeyCacheSize, Usage: "keep the keys of at most `N` files that were closed within that time; 0 keeps none"},
 			&cli.StringFlag{Name: "authorize", Value: "volume", Usage: "ask the key service for `WHOM`: volume, for whoever mounts; or caller, for the user who makes, opens, renames or links a file (needs --keys path and, to let others in, root; a directory cannot be renamed then, mv copies it)"},
 			&cli.StringFlag{Name: "transport", Value: "auto", Usage: "take requests from the kernel by `HOW`: uring, over io_uring (Linux 6.14 and later, where /sys/module/fuse/parameters/enable_uring is Y); dev, from /dev/fuse; or auto, over io_uring where the kernel offers it"},
 			&cli.BoolFlag{Name: "accept-replaced", Usage: "mount although another volume was in CIPHERDIR before, and remember this one"},
@@ -55,6 +56,9 @@ Examples:
 		Action: mountAction,
 	}
 }
+
+// defaultKeyCacheSize takes some 10 MiB, one of them locked.
+const defaultKeyCacheSize = 1 << 14
 
 var authorizeModes = map[string]fs.Authorize{"volume": fs.AuthorizeVolume, "caller": fs.AuthorizeCaller}
 
@@ -161,7 +165,7 @@ func serveMount(c *cli.Context, cipherDir, mountpoint string, ready func()) erro
 	defer client.Close()
 	root, err := fs.Open(c.Context, cipherDir, fs.Options{
 		Keys: client, ReadOnly: c.Bool("read-only"), Logger: slog.Default(), Authorize: authorizeModes[c.String("authorize")],
-		KeyCacheTTL: c.Duration("key-cache-ttl"), IdleUnmount: c.Duration("idle-unmount"),
+		KeyCacheTTL: c.Duration("key-cache-ttl"), KeyCacheSize: c.Int("key-cache-size"), IdleUnmount: c.Duration("idle-unmount"),
 	})
 	if err != nil {
 		return err

@@ -51,6 +51,16 @@ func From(src []byte) (*Buffer, error) {
 	return b, nil
 }
 
+// Clone returns another buffer with the same content, which has an owner of its own.
+func Clone(b *Buffer) (*Buffer, error) {
+	c, err := New(b.Len())
+	if err != nil {
+		return nil, err
+	}
+	copy(c.data, b.Bytes())
+	return c, nil
+}
+
 // Bytes returns the memory, valid until Free; nil after it. The capacity equals
 // the length, so that an append copies instead of reaching the next secret.
 func (b *Buffer) Bytes() []byte {
