@@ -1,8 +1,8 @@
 package policy
 
 import (
+	"encoding/binary"
 	"slices"
-	"unicode/utf8"
 )
 
 // A Context is what the conditions of a policy are evaluated against: the
@@ -156,39 +156,36 @@ func (c *Context) variable(key keyRef) (string, bool) {
 	return "", false
 }
 
-// FNV-1a over folded characters, the last few of a name: those tell keys apart.
-const (
-	hashSeed   uint32 = 2166136261
-	hashPrime  uint32 = 16777619
-	hashedTail        = 8
-)
-
+// hashKey is of the last few characters of a name, folded: those tell keys apart.
 func hashKey(name string) uint32 {
-	h := hashSeed
-	tail := name[max(0, len(name)-hashedTail):]
-	for i := range len(tail) {
-		c := tail[i]
-		if c >= utf8.RuneSelf {
-			return hashChars(name)
-		}
-		h = (h ^ uint32(foldASCII(rune(c)))) * hashPrime
+	const notASCII = 0x8080808080808080
+	if len(name) < hashedTail {
+		return hashChars(name)
 	}
-	return h
+	tail := binary.LittleEndian.Uint64([]byte(name[len(name)-hashedTail:]))
+	if tail&notASCII != 0 {
+		return hashChars(name)
+	}
+	return hashTail(tail)
 }
+
+const hashedTail = 8
 
 // hashChars is hashKey where a character may be more than a byte.
 func hashChars(name string) uint32 {
-	var chars []rune
+	var tail uint64
 	for name != "" {
 		r, n := nextFolded(name)
-		chars = append(chars, r)
+		tail = tail>>8 | uint64(byte(r))<<56
 		name = name[n:]
 	}
-	h := hashSeed
-	for _, r := range chars[max(0, len(chars)-hashedTail):] {
-		h = (h ^ uint32(r)) * hashPrime
-	}
-	return h
+	return hashTail(tail)
+}
+
+// hashTail folds ASCII, and more than that alike, and spreads what differs.
+func hashTail(tail uint64) uint32 {
+	const lowerCase, odd = 0x2020202020202020, 0x9e3779b97f4a7c15
+	return uint32((tail | lowerCase) * odd >> 32)
 }
 
 // SetPrincipal adds the keys that describe the caller: aws:PrincipalArn,

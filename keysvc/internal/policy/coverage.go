@@ -14,7 +14,7 @@ const maxCoverage = 16
 
 // coverKey is all that Statement.covers looks at.
 type coverKey struct {
-	action          string // in lower case
+	action          string
 	kind            PrincipalType
 	arn, account    string
 	uniqueID        string
@@ -41,6 +41,7 @@ func (d *Document) covering(c *Principal, action string, boundary bool) []coveri
 	if ok {
 		return list
 	}
+	action = lower(action)
 	for i := range d.statements {
 		if r := d.statements[i].covers(c, action, boundary); r != none {
 			list = append(list, covering{i, r})

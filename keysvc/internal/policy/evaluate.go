@@ -54,7 +54,7 @@ const (
 //
 // Evaluate does not change its arguments and may run concurrently.
 func Evaluate(r *Request, p *Policies) Decision {
-	e := evaluation{request: r, policies: p, action: lower(r.Action)}
+	e := evaluation{request: r, policies: p}
 	if denied := e.explicitDeny(); denied.Statement != nil {
 		return denied
 	}
@@ -65,7 +65,6 @@ func Evaluate(r *Request, p *Policies) Decision {
 type evaluation struct {
 	request  *Request
 	policies *Policies
-	action   string // in lower case
 
 	// What explicitDeny saw allowed on its way.
 	resource, identity, boundary, session verdict
@@ -80,7 +79,7 @@ type verdict struct {
 
 func (e *evaluation) evaluate(d *Document) verdict {
 	v := verdict{document: d}
-	for _, c := range d.covering(&e.request.Principal, e.action, e.policies.Boundary != nil) {
+	for _, c := range d.covering(&e.request.Principal, e.request.Action, e.policies.Boundary != nil) {
 		s := &d.statements[c.statement]
 		found := &v.self
 		switch c.reach {

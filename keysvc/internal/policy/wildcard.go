@@ -13,6 +13,9 @@ type pattern struct {
 	// runs are the pieces between the *: n stars make n+1 runs, which hold
 	// literals, variables and ?.
 	runs [][]piece
+	// prefix is the literal that the first run begins with, or empty. Most texts do not
+	// have it, and then nothing else is looked at.
+	prefix string
 }
 
 func newPattern(pieces []piece) pattern {
@@ -25,6 +28,9 @@ func newPattern(pieces []piece) pattern {
 		last := len(p.runs) - 1
 		p.runs[last] = append(p.runs[last], piece)
 	}
+	if first := p.runs[0]; len(first) > 0 && first[0].kind == literal {
+		p.prefix = first[0].text
+	}
 	return p
 }
 
@@ -32,6 +38,9 @@ func newPattern(pieces []piece) pattern {
 // last at its end, each of the others as far left as it can: whatever else
 // matches, matches so too.
 func (p *pattern) matches(text string, c *Context) bool {
+	if !strings.HasPrefix(text, p.prefix) {
+		return false
+	}
 	text, ok := cutRun(text, p.runs[0], c)
 	if len(p.runs) == 1 {
 		return ok && text == ""
