@@ -35,6 +35,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"kmsfs.dev/kmsfs/internal/secret"
 )
@@ -98,7 +99,9 @@ func seal(ref Ref, material, plaintext []byte, context map[string]string, salt [
 	copy(out[saltAt:], salt[:])
 	err := withKeys(material, salt[:], func(aead cipher.AEAD, commitment []byte) error {
 		copy(out[headerLen:], commitment)
-		out = aead.Seal(out, zeroNonce[:], plaintext, associatedData(out[:headerLen], context))
+		ad := associatedData(out[:headerLen], context)
+		defer recycle(ad)
+		out = aead.Seal(out, zeroNonce[:], plaintext, *ad)
 		return nil
 	})
 	if err != nil {
@@ -120,7 +123,9 @@ func Open(b, material []byte, context map[string]string) (*secret.Buffer, error)
 		// Both checks run whatever the first one says, so that time does not
 		// tell a wrong commitment from a wrong tag.
 		committed := subtle.ConstantTimeCompare(commitment, b[headerLen:fixedLen])
-		_, err := aead.Open(buf.Bytes()[:0], zeroNonce[:], b[fixedLen:], associatedData(b[:headerLen], context))
+		ad := associatedData(b[:headerLen], context)
+		defer recycle(ad)
+		_, err := aead.Open(buf.Bytes()[:0], zeroNonce[:], b[fixedLen:], *ad)
 		if err != nil || committed != 1 {
 			return ErrInvalid
 		}
@@ -157,13 +162,19 @@ func withKeys(material, salt []byte, use func(cipher.AEAD, []byte) error) error 
 	return use(aead, okm.Bytes()[32:okmLen])
 }
 
-// associatedData appends the injective encoding of context to header.
-func associatedData(header []byte, context map[string]string) []byte {
-	n := len(header)
-	for k, v := range context {
-		n += 8 + len(k) + len(v)
+// buffers are for associated data, one after the other.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+func recycle(ad *[]byte) {
+	if cap(*ad) <= 4<<10 {
+		buffers.Put(ad)
 	}
-	ad := append(make([]byte, 0, n), header...)
+}
+
+// associatedData appends the injective encoding of context to header.
+func associatedData(header []byte, context map[string]string) *[]byte {
+	p := buffers.Get().(*[]byte)
+	ad := append((*p)[:0], header...)
 	var room [8]string // for as many as most contexts have
 	names := slices.AppendSeq(room[:0], maps.Keys(context))
 	slices.Sort(names)
@@ -174,5 +185,6 @@ func associatedData(header []byte, context map[string]string) []byte {
 		ad = binary.LittleEndian.AppendUint32(ad, uint32(len(v)))
 		ad = append(ad, v...)
 	}
-	return ad
+	*p = ad
+	return p
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash"
+	"sync"
 
 	"kmsfs.dev/kmsfs/internal/secret"
 )
@@ -30,8 +31,9 @@ func derive(material, salt []byte) (*secret.Buffer, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := mac{h: sha256.New(), work: buf.Bytes()}
-	defer secret.WipeObject(m.h)
+	m := mac{h: hashes.Get().(hash.Hash), work: buf.Bytes()}
+	defer hashes.Put(m.h)
+	defer m.h.Reset() // erases the chaining value, which is all that it has
 	out := m.work[okmAt:][:okmLen]
 
 	// Extract: the salt keys the MAC, the material is its message.
@@ -49,6 +51,9 @@ func derive(material, salt []byte) (*secret.Buffer, error) {
 	m.sum(out[sha256.Size:], prk, msg[:n+1])
 	return buf, nil
 }
+
+// hashes are used again, for their memory.
+var hashes = sync.Pool{New: func() any { return sha256.New() }}
 
 // The parts of the locked work buffer. Two blocks hold the longest padded
 // message: 32 + len(info) + 1 bytes, one bit and a length.
@@ -98,8 +103,7 @@ func (m mac) keyed(key []byte, pad *[sha256.BlockSize]byte, msg []byte) {
 	binary.BigEndian.PutUint64(padded[end-8:], uint64(sha256.BlockSize+n)*8)
 
 	m.h.Reset()
-	m.h.Write(block)
-	m.h.Write(padded[:end])
+	m.h.Write(m.work[keyAt : padAt+end])
 	state := m.work[stateAt:prkAt:prkAt]
 	got, err := m.h.(encoding.BinaryAppender).AppendBinary(state[:0])
 	if err != nil || len(got) != stateLen || &got[0] != &state[0] {
