@@ -68,7 +68,8 @@ func (l *Log) AppendAll(rs []*Record, durable bool) (uint64, error) {
 }
 
 func (l *Log) add(e *entry, r *Record) error {
-	c := l.completed(*r)
+	c := *r
+	l.complete(&c)
 	start := len(e.bytes)
 	b, err := appendRecord(e.bytes, &c)
 	if err != nil {

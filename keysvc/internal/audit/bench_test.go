@@ -111,7 +111,7 @@ func cpuTime(b *testing.B) time.Duration {
 }
 
 func BenchmarkEncode(b *testing.B) {
-	l := &Log{opts: Options{Region: "us-east-1", Account: "000000000000", Clock: time.Now, newID: newID}}
+	l := &Log{opts: Options{Region: "us-east-1", Account: "000000000000", Clock: time.Now, newID: NewID}}
 	r := decryptRecord()
 	e := new(entry)
 	b.ReportAllocs()

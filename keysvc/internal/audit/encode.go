@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 	"unicode/utf8"
 )
@@ -27,13 +28,13 @@ const (
 	maxLine = 1 << 20
 )
 
-// completed is r with what the log sets.
-func (l *Log) completed(r Record) Record {
+// complete sets what the log sets.
+func (l *Log) complete(r *Record) {
 	r.EventVersion, r.EventCategory, r.ManagementEvent = eventVersion, eventCategory, true
 	if r.EventTime.IsZero() {
 		r.EventTime = l.opts.Clock()
 	}
-	r.EventTime = r.EventTime.UTC().Truncate(time.Second)
+	r.EventTime = time.Unix(r.EventTime.Unix(), 0).UTC()
 	setDefault(&r.EventSource, eventSource)
 	setDefault(&r.AWSRegion, l.opts.Region)
 	setDefault(&r.RecipientAccountID, l.opts.Account)
@@ -43,7 +44,6 @@ func (l *Log) completed(r Record) Record {
 		r.EventID = l.opts.newID()
 	}
 	r.Chain = nil
-	return r
 }
 
 func setDefault(s *string, to string) {
@@ -64,10 +64,10 @@ func cut(s string) string {
 	return s[:n]
 }
 
-// newID is a random UUID.
-func newID() string {
-	var u [16]byte
-	rand.Read(u[:]) // never fails: crypto/rand aborts the process instead
+// NewID is a random UUID.
+func NewID() string {
+	r := randoms.Get().(*random)
+	u := r.next()
 	u[6] = u[6]&0x0f | 0x40
 	u[8] = u[8]&0x3f | 0x80
 	var b [36]byte
@@ -78,7 +78,27 @@ func newID() string {
 	}
 	b[23] = '-'
 	hex.Encode(b[24:], u[10:])
+	randoms.Put(r)
 	return string(b[:])
+}
+
+// random is random bytes for the next ids, which are no secrets: to ask for many at
+// once takes no longer than to ask for one.
+type random struct {
+	bytes [32 * 16]byte
+	used  int
+}
+
+var randoms = sync.Pool{New: func() any { return &random{used: 32 * 16} }}
+
+// next is 16 bytes, valid until r is given away.
+func (r *random) next() []byte {
+	if r.used == len(r.bytes) {
+		rand.Read(r.bytes[:]) // never fails: crypto/rand aborts the process instead
+		r.used = 0
+	}
+	r.used += 16
+	return r.bytes[r.used-16 : r.used]
 }
 
 // appendRecord appends what json.Marshal makes of r, which is completed, but for
@@ -87,22 +107,20 @@ func newID() string {
 // encoding/json.
 func appendRecord(b []byte, r *Record) ([]byte, error) {
 	var err error
-	b = append(b, '{')
-	b = str(b, `"eventVersion":`, r.EventVersion)
-	b = append(b, `"userIdentity":`...)
+	b = append(b, `{"eventVersion":"`+eventVersion+`","userIdentity":`...)
 	if b, err = appendIdentity(b, &r.UserIdentity); err != nil {
 		return nil, err
 	}
 	b = append(b, `,"eventTime":"`...)
 	b = r.EventTime.AppendFormat(b, time.RFC3339Nano)
 	b = append(b, `",`...)
-	b = str(b, `"eventSource":`, r.EventSource)
-	b = str(b, `"eventName":`, r.EventName)
-	b = str(b, `"awsRegion":`, r.AWSRegion)
-	b = str(b, `"sourceIPAddress":`, r.SourceIPAddress)
-	b = str(b, `"userAgent":`, r.UserAgent)
-	b = optStr(b, `"errorCode":`, r.ErrorCode)
-	b = optStr(b, `"errorMessage":`, r.ErrorMessage)
+	b = str(b, `"eventSource":"`, r.EventSource)
+	b = str(b, `"eventName":"`, r.EventName)
+	b = str(b, `"awsRegion":"`, r.AWSRegion)
+	b = str(b, `"sourceIPAddress":"`, r.SourceIPAddress)
+	b = str(b, `"userAgent":"`, r.UserAgent)
+	b = optStr(b, `"errorCode":"`, r.ErrorCode)
+	b = optStr(b, `"errorMessage":"`, r.ErrorMessage)
 	if b, err = appendRequest(b, r.RequestParameters); err != nil {
 		return nil, err
 	}
@@ -112,26 +130,25 @@ func appendRecord(b []byte, r *Record) ([]byte, error) {
 	if r.AdditionalEventData != nil {
 		b = appendAdditional(b, r.AdditionalEventData)
 	}
-	b = optStr(b, `"requestID":`, r.RequestID)
-	b = str(b, `"eventID":`, r.EventID)
+	b = optStr(b, `"requestID":"`, r.RequestID)
+	b = str(b, `"eventID":"`, r.EventID)
 	b = boolean(b, `"readOnly":`, r.ReadOnly)
 	if len(r.Resources) > 0 {
 		b = appendResources(b, r.Resources)
 	}
-	b = str(b, `"eventType":`, r.EventType)
-	b = boolean(b, `"managementEvent":`, r.ManagementEvent)
-	b = str(b, `"recipientAccountId":`, r.RecipientAccountID)
+	b = str(b, `"eventType":"`, r.EventType)
+	b = str(b, `"managementEvent":true,"recipientAccountId":"`, r.RecipientAccountID)
 	if r.ServiceEventDetails != nil {
 		if b, err = appendJSON(b, `"serviceEventDetails":`, r.ServiceEventDetails); err != nil {
 			return nil, err
 		}
 	}
-	b = str(b, `"eventCategory":`, r.EventCategory)
+	b = append(b, `"eventCategory":"`+eventCategory+`",`...)
 	if t := r.TLSDetails; t != nil {
 		b = append(b, `"tlsDetails":{`...)
-		b = str(b, `"tlsVersion":`, t.TLSVersion)
-		b = str(b, `"cipherSuite":`, t.CipherSuite)
-		b = str(b, `"clientProvidedHostHeader":`, t.ClientProvidedHostHeader)
+		b = str(b, `"tlsVersion":"`, t.TLSVersion)
+		b = str(b, `"cipherSuite":"`, t.CipherSuite)
+		b = str(b, `"clientProvidedHostHeader":"`, t.ClientProvidedHostHeader)
 		b = end(b)
 	}
 	return b[:len(b)-1], nil
@@ -139,19 +156,19 @@ func appendRecord(b []byte, r *Record) ([]byte, error) {
 
 func appendIdentity(b []byte, u *UserIdentity) ([]byte, error) {
 	b = append(b, '{')
-	b = optStr(b, `"type":`, u.Type)
-	b = optStr(b, `"principalId":`, u.PrincipalID)
-	b = optStr(b, `"arn":`, u.ARN)
-	b = optStr(b, `"accountId":`, u.AccountID)
-	b = optStr(b, `"accessKeyId":`, u.AccessKeyID)
-	b = optStr(b, `"userName":`, u.UserName)
+	b = optStr(b, `"type":"`, u.Type)
+	b = optStr(b, `"principalId":"`, u.PrincipalID)
+	b = optStr(b, `"arn":"`, u.ARN)
+	b = optStr(b, `"accountId":"`, u.AccountID)
+	b = optStr(b, `"accessKeyId":"`, u.AccessKeyID)
+	b = optStr(b, `"userName":"`, u.UserName)
 	if u.SessionContext != nil {
 		var err error
 		if b, err = appendJSON(b, `"sessionContext":`, u.SessionContext); err != nil {
 			return nil, err
 		}
 	}
-	b = optStr(b, `"invokedBy":`, u.InvokedBy)
+	b = optStr(b, `"invokedBy":"`, u.InvokedBy)
 	b = end(b)
 	return b[:len(b)-1], nil
 }
@@ -163,19 +180,19 @@ func appendRequest(b []byte, p *RequestParameters) ([]byte, error) {
 	}
 	start := len(b)
 	b = append(b, '{')
-	b = optStr(b, `"keyId":`, p.KeyID)
-	b = optStr(b, `"keySpec":`, p.KeySpec)
+	b = optStr(b, `"keyId":"`, p.KeyID)
+	b = optStr(b, `"keySpec":"`, p.KeySpec)
 	if p.NumberOfBytes != 0 {
 		b = append(b, `"numberOfBytes":`...)
 		b = append(strconv.AppendInt(b, int64(p.NumberOfBytes), 10), ',')
 	}
-	b = optStr(b, `"encryptionAlgorithm":`, p.EncryptionAlgorithm)
+	b = optStr(b, `"encryptionAlgorithm":"`, p.EncryptionAlgorithm)
 	b = optContext(b, `"encryptionContext":`, p.EncryptionContext)
-	b = optStr(b, `"sourceKeyId":`, p.SourceKeyID)
-	b = optStr(b, `"sourceEncryptionAlgorithm":`, p.SourceEncryptionAlgorithm)
+	b = optStr(b, `"sourceKeyId":"`, p.SourceKeyID)
+	b = optStr(b, `"sourceEncryptionAlgorithm":"`, p.SourceEncryptionAlgorithm)
 	b = optContext(b, `"sourceEncryptionContext":`, p.SourceEncryptionContext)
-	b = optStr(b, `"destinationKeyId":`, p.DestinationKeyID)
-	b = optStr(b, `"destinationEncryptionAlgorithm":`, p.DestinationEncryptionAlgorithm)
+	b = optStr(b, `"destinationKeyId":"`, p.DestinationKeyID)
+	b = optStr(b, `"destinationEncryptionAlgorithm":"`, p.DestinationEncryptionAlgorithm)
 	b = optContext(b, `"destinationEncryptionContext":`, p.DestinationEncryptionContext)
 	if p.DryRun {
 		b = boolean(b, `"dryRun":`, true)
@@ -225,11 +242,11 @@ func appendResponse(b []byte, e *ResponseElements) ([]byte, error) {
 
 func appendAdditional(b []byte, a *AdditionalEventData) []byte {
 	b = append(b, `"additionalEventData":{`...)
-	b = optStr(b, `"keyMaterialId":`, a.KeyMaterialID)
-	b = optStr(b, `"destinationKeyMaterialId":`, a.DestinationKeyMaterialID)
-	b = optStr(b, `"sourceKeyMaterialId":`, a.SourceKeyMaterialID)
-	b = optStr(b, `"grantId":`, a.GrantID)
-	b = optStr(b, `"viaService":`, a.ViaService)
+	b = optStr(b, `"keyMaterialId":"`, a.KeyMaterialID)
+	b = optStr(b, `"destinationKeyMaterialId":"`, a.DestinationKeyMaterialID)
+	b = optStr(b, `"sourceKeyMaterialId":"`, a.SourceKeyMaterialID)
+	b = optStr(b, `"grantId":"`, a.GrantID)
+	b = optStr(b, `"viaService":"`, a.ViaService)
 	if p := a.Peer; p != nil {
 		b = append(b, `"peer":{"uid":`...)
 		b = strconv.AppendUint(b, uint64(p.UID), 10)
@@ -239,8 +256,8 @@ func appendAdditional(b []byte, a *AdditionalEventData) []byte {
 	}
 	if f := a.ForwardedBy; f != nil {
 		b = append(b, `"forwardedBy":{`...)
-		b = optStr(b, `"principalId":`, f.PrincipalID)
-		b = str(b, `"arn":`, f.ARN)
+		b = optStr(b, `"principalId":"`, f.PrincipalID)
+		b = str(b, `"arn":"`, f.ARN)
 		b = end(b)
 	}
 	return end(b)
@@ -250,9 +267,9 @@ func appendResources(b []byte, rs []Resource) []byte {
 	b = append(b, `"resources":[`...)
 	for i := range rs {
 		b = append(b, '{')
-		b = optStr(b, `"accountId":`, rs[i].AccountID)
-		b = optStr(b, `"type":`, rs[i].Type)
-		b = str(b, `"ARN":`, rs[i].ARN)
+		b = optStr(b, `"accountId":"`, rs[i].AccountID)
+		b = optStr(b, `"type":"`, rs[i].Type)
+		b = str(b, `"ARN":"`, rs[i].ARN)
 		b = end(b)
 	}
 	b[len(b)-1] = ']'

@@ -13,10 +13,15 @@ import (
 // testLog completes and encodes records, and has no directory.
 func testLog() *Log { return &Log{opts: fixed(Options{})} }
 
+func completed(r Record) Record {
+	testLog().complete(&r)
+	return r
+}
+
 // checkEncoding compares appendRecord with encoding/json.
 func checkEncoding(t *testing.T, r Record) []byte {
 	t.Helper()
-	c := testLog().completed(r)
+	c := completed(r)
 	got, err := appendRecord([]byte("before"), &c)
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +135,7 @@ func FuzzRecord(f *testing.F) {
 			r.AdditionalEventData = &AdditionalEventData{KeyMaterialID: c, Peer: &Peer{uid, int32(n)}}
 			r.RequestParameters.Management = &Management{Policy: c}
 		}
-		if c := testLog().completed(r); len(c.EventName)+len(c.ErrorCode) > 10<<10 {
+		if c := completed(r); len(c.EventName)+len(c.ErrorCode) > 10<<10 {
 			t.Skip("left out when too large: TestLargeParametersAreOmitted")
 		}
 		checkEncoding(t, r)
@@ -271,7 +276,7 @@ func TestTextsAreCut(t *testing.T) {
 		{strings.Repeat("a", maxText-2) + "é", strings.Repeat("a", maxText-2) + "é"},
 		{strings.Repeat("a", maxText-3) + "🔑", strings.Repeat("a", maxText-3)},
 	} {
-		got := testLog().completed(Record{UserAgent: c.in, ErrorMessage: c.in})
+		got := completed(Record{UserAgent: c.in, ErrorMessage: c.in})
 		if got.UserAgent != c.want || got.ErrorMessage != c.want {
 			t.Errorf("%d bytes are cut to %d, want %d", len(c.in), len(got.UserAgent), len(c.want))
 		}
@@ -288,7 +293,7 @@ func TestTextsAreCut(t *testing.T) {
 func TestLargeParametersAreOmitted(t *testing.T) {
 	over := len(`{"keyId":""}`)
 	for size, kept := range map[int]bool{maxObject - 1: true, maxObject: true, maxObject + 1: false} {
-		r := testLog().completed(Record{
+		r := completed(Record{
 			RequestParameters: &RequestParameters{KeyID: strings.Repeat("k", size-over)},
 			ResponseElements:  &ResponseElements{KeyID: strings.Repeat("k", size-over)},
 		})

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"unicode/utf8"
@@ -23,25 +22,47 @@ var plain = func() (t [utf8.RuneSelf]bool) {
 
 // allPlain says whether all bytes of eight are plain, and sometimes no when they
 // are: a byte minus 1 borrows from its high bit only if it is 0 (or the byte below
-// borrowed), and x^c is 0 where x is c.
+// borrowed), and x^c is 0 where x is c. One bit tells " from &, and < from >.
 func allPlain(x uint64) bool {
 	const ones, high = 0x0101010101010101, 0x8080808080808080
 	found := x | (x - ones*' ') |
-		((x ^ ones*'"') - ones) | ((x ^ ones*'\\') - ones) |
-		((x ^ ones*'<') - ones) | ((x ^ ones*'>') - ones) | ((x ^ ones*'&') - ones)
+		((x | ones*('"'^'&') ^ ones*'&') - ones) | ((x | ones*('<'^'>') ^ ones*'>') - ones) |
+		((x ^ ones*'\\') - ones)
 	return found&high == 0
 }
 
-// appendString appends s as json.Marshal does: invalid UTF-8 becomes U+FFFD,
-// and what HTML or JavaScript would take for more than text is escaped.
+// isPlain says whether appendString may append all of s as it is, and sometimes no
+// when it may.
+func isPlain(s string) bool {
+	if len(s) < 8 {
+		for i := range len(s) {
+			if s[i] >= utf8.RuneSelf || !plain[s[i]] {
+				return false
+			}
+		}
+		return true
+	}
+	for i := 0; i < len(s)-8; i += 8 {
+		if !allPlain(binary.LittleEndian.Uint64([]byte(s[i : i+8]))) {
+			return false
+		}
+	}
+	return allPlain(binary.LittleEndian.Uint64([]byte(s[len(s)-8:])))
+}
+
+// appendString appends s as json.Marshal does, with its quotes.
 func appendString(b []byte, s string) []byte {
-	b = append(b, '"')
+	return append(appendText(append(b, '"'), s), '"')
+}
+
+// appendText appends s as json.Marshal does, without quotes: invalid UTF-8 becomes
+// U+FFFD, and what HTML or JavaScript would take for more than text is escaped.
+func appendText(b []byte, s string) []byte {
+	if isPlain(s) {
+		return append(b, s...)
+	}
 	from := 0
 	for i := 0; i < len(s); {
-		if i+8 <= len(s) && allPlain(binary.LittleEndian.Uint64([]byte(s[i:i+8]))) {
-			i += 8
-			continue
-		}
 		c := s[i]
 		if c < utf8.RuneSelf {
 			if plain[c] {
@@ -68,8 +89,7 @@ func appendString(b []byte, s string) []byte {
 		}
 		i += n
 	}
-	b = append(b, s[from:]...)
-	return append(b, '"')
+	return append(b, s[from:]...)
 }
 
 func appendEscape(b []byte, c byte) []byte {
@@ -90,12 +110,12 @@ func appendEscape(b []byte, c byte) []byte {
 	return append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
 }
 
-// What follows appends a member and a comma. A name comes with its quotes and
-// colon, so that it takes one append.
+// What follows appends a member and a comma. A name comes with its quotes, its colon
+// and the quote of a text behind it, so that it takes one append.
 
 func str(b []byte, name, value string) []byte {
 	b = append(b, name...)
-	return append(appendString(b, value), ',')
+	return append(appendText(b, value), `",`...)
 }
 
 func optStr(b []byte, name, value string) []byte {
@@ -117,7 +137,10 @@ func optContext(b []byte, name string, pairs map[string]string) []byte {
 	}
 	b = append(append(b, name...), '{')
 	var few [8]string
-	keys := slices.AppendSeq(few[:0], maps.Keys(pairs))
+	keys := few[:0]
+	for k := range pairs {
+		keys = append(keys, k)
+	}
 	slices.Sort(keys)
 	for _, k := range keys {
 		b = append(appendString(b, k), ':')

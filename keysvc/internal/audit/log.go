@@ -181,7 +181,7 @@ func (o *Options) setDefaults() {
 		o.SyncDelay = 5 * time.Millisecond
 	}
 	if o.newID == nil {
-		o.newID = newID
+		o.newID = NewID
 	}
 	if o.disk.writeAt == nil {
 		o.disk.writeAt = (*os.File).WriteAt
