@@ -76,8 +76,8 @@ func (c *Context) DescribedBy(d Describer, p *Policies) {
 // A keySet holds keys by their hashes. It may seem to hold others, too.
 type keySet uint64
 
-func (s *keySet) add(hash uint32)     { *s |= 1 << (hash % 64) }
-func (s keySet) has(hash uint32) bool { return s>>(hash%64)&1 != 0 }
+func (s *keySet) add(hash uint32)     { *s |= 1 << (hash >> 26) }
+func (s keySet) has(hash uint32) bool { return s>>(hash>>26)&1 != 0 }
 
 // asks are the keys that conditions and policy variables of the policies name.
 func (p *Policies) asks() keySet {
@@ -159,14 +159,13 @@ func (c *Context) variable(key keyRef) (string, bool) {
 // hashKey is of the last few characters of a name, folded: those tell keys apart.
 func hashKey(name string) uint32 {
 	const notASCII = 0x8080808080808080
-	if len(name) < hashedTail {
-		return hashChars(name)
+	if len(name) >= hashedTail {
+		tail := binary.LittleEndian.Uint64([]byte(name[len(name)-hashedTail:]))
+		if tail&notASCII == 0 {
+			return hashTail(tail)
+		}
 	}
-	tail := binary.LittleEndian.Uint64([]byte(name[len(name)-hashedTail:]))
-	if tail&notASCII != 0 {
-		return hashChars(name)
-	}
-	return hashTail(tail)
+	return hashChars(name)
 }
 
 const hashedTail = 8
@@ -182,7 +181,8 @@ func hashChars(name string) uint32 {
 	return hashTail(tail)
 }
 
-// hashTail folds ASCII, and more than that alike, and spreads what differs.
+// hashTail takes the cases of a letter for one, and some other characters, too. Its first
+// bits depend on all of them.
 func hashTail(tail uint64) uint32 {
 	const lowerCase, odd = 0x2020202020202020, 0x9e3779b97f4a7c15
 	return uint32((tail | lowerCase) * odd >> 32)

@@ -2,7 +2,6 @@ package policy_test
 
 import (
 	"fmt"
-	"hash/fnv"
 	"testing"
 
 	"kmsfs.dev/kmsfs/keysvc/internal/policy"
@@ -203,15 +202,10 @@ func TestContext(t *testing.T) {
 	}
 }
 
-// TestKeysOfOneHash are names that only a comparison of the names can tell apart.
+// TestKeysOfOneHash are names that only a comparison of the names can tell apart: they end
+// alike.
 func TestKeysOfOneHash(t *testing.T) {
-	for _, pair := range [][2]string{{"kms:djo-qy", "kms:hbv-ha"}, {"kms:key", "kms:keyqqu5ai0"}} {
-		a, b := fnv.New32a(), fnv.New32a()
-		a.Write([]byte(pair[0]))
-		b.Write([]byte(pair[1]))
-		if a.Sum32() != b.Sum32() {
-			t.Fatalf("%s and %s have different hashes", pair[0], pair[1])
-		}
+	for _, pair := range [][2]string{{"kms:a:namesake", "kms:b:namesake"}, {"kms:other-namesake", "kms:namesake"}} {
 		for i, key := range pair {
 			w := given(t, policies{identity: []string{`{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"StringEquals": {"` + key + `": "x"}}}`}})
 			w.allow("alice", "kms:Decrypt", with{key: "x", "account": ""})
