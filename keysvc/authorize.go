@@ -46,7 +46,7 @@ func (s *Service) perform(a access, use func(materials) error) error {
 	if err := use(materials{a.key, a.action, c}); err != nil {
 		return err
 	}
-	s.noteUse(a)
+	s.noteUse(&a)
 	return nil
 }
 

@@ -8,8 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
-
-	"github.com/google/uuid"
+	"sync"
 
 	"kmsfs.dev/kmsfs/internal/secret"
 	"kmsfs.dev/kmsfs/keysvc/internal/audit"
@@ -30,6 +29,19 @@ type call struct {
 	peer      audit.Peer
 	forwarder audit.Forwarder
 	resources [2]audit.Resource
+
+	owed bool // the record is, and needs them still
+}
+
+// calls are used again, for their memory.
+var calls = sync.Pool{New: func() any { return new(call) }}
+
+// recycle gives c back when it is answered.
+func (c *call) recycle() {
+	if !c.owed {
+		*c = call{}
+		calls.Put(c)
+	}
 }
 
 // origin is where calls come from, apart from who makes them.
@@ -217,9 +229,10 @@ var errUnaudited = errors.New("an action outside of a call, which nothing would 
 func Call[In, Out any](ctx context.Context, s *Service, caller Caller, op string,
 	method func(*Service, context.Context, Caller, *In) (*Out, error), in *In) (*Out, error) {
 	if caller.RequestID == "" {
-		caller.RequestID = uuid.NewString()
+		caller.RequestID = audit.NewID()
 	}
-	c := new(call)
+	c := calls.Get().(*call)
+	defer c.recycle()
 	c.begin(op, origin{address: localAddress, userAgent: "kmsfs"})
 	c.madeBy(caller)
 	caller.call = c
@@ -279,7 +292,7 @@ func (s *Service) record(c *call, e *kmsapi.Error) error {
 	c.ends(e)
 	durable := c.changed()
 	if durable {
-		c.record.EventID = uuid.NewString() // the same in every attempt
+		c.record.EventID = audit.NewID() // the same in every attempt
 	}
 	_, err := s.audit.Append(&c.record, durable)
 	if err == nil {
@@ -287,6 +300,7 @@ func (s *Service) record(c *call, e *kmsapi.Error) error {
 	}
 	if durable {
 		s.owe(c.record)
+		c.owed = true
 	}
 	if errors.Is(err, audit.ErrClosed) {
 		return errClosing()

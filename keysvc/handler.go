@@ -7,9 +7,8 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/google/uuid"
-
 	"kmsfs.dev/kmsfs/internal/secret"
+	"kmsfs.dev/kmsfs/keysvc/internal/audit"
 	"kmsfs.dev/kmsfs/keysvc/internal/strictjson"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
@@ -52,9 +51,10 @@ type protocol interface {
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	id := uuid.NewString()
+	id := audit.NewID()
 	w.Header().Set("X-Amzn-Requestid", id) // in the form in which Go sends it anyway
-	q := &request{Request: r, protocol: h.protocol(r), call: new(call), answer: w.Header()}
+	q := &request{Request: r, protocol: h.protocol(r), call: calls.Get().(*call), answer: w.Header()}
+	defer q.call.recycle()
 	q.call.record.RequestID = id
 	out, err := h.run(q)
 	var body []byte

@@ -30,14 +30,14 @@ func (n keyName) arn() string {
 // the caller learns no more than of one that does not let it in.
 func (s *Service) accessNamed(caller Caller, action, keyID string) (access, error) {
 	a := access{caller: caller, action: action}
-	n, err := parseKeyID(caller, keyID)
+	n, err := parseKeyID(caller.Account, keyID)
 	if err != nil {
 		return a, err
 	}
 	if n.isAlias() {
 		a.requestAlias = n.name
 	}
-	if a.key, err = s.lookup(caller, n); err != nil && n.account != caller.Account {
+	if a.key, err = s.lookup(caller.Account, n); err != nil && n.account != caller.Account {
 		err = hiddenKey(caller, a.name(), n.arn())
 	}
 	return a, err
@@ -45,19 +45,19 @@ func (s *Service) accessNamed(caller Caller, action, keyID string) (access, erro
 
 // accessKey is accessNamed for the actions that take no alias.
 func (s *Service) accessKey(caller Caller, action, keyID string) (access, error) {
-	if n, err := parseKeyID(caller, keyID); err == nil && n.isAlias() {
+	if n, err := parseKeyID(caller.Account, keyID); err == nil && n.isAlias() {
 		return access{}, errorf(kmsapi.CodeInvalidArn, "Invalid keyId '%s'", keyID)
 	}
 	return s.accessNamed(caller, action, keyID)
 }
 
-// lookup finds a key. An AWS managed key of the caller's account that nobody has
-// asked for yet is made.
-func (s *Service) lookup(caller Caller, n keyName) (*key, error) {
+// lookup finds a key. An AWS managed key of the account that nobody has asked for yet
+// is made.
+func (s *Service) lookup(account string, n keyName) (*key, error) {
 	id := n.name
 	if n.isAlias() {
 		al := s.index.alias(n)
-		if al == nil && n.account == caller.Account && isManagedAlias(n.name) {
+		if al == nil && n.account == account && isManagedAlias(n.name) {
 			return s.managedKey(n.account, n.name)
 		}
 		if al == nil {
@@ -83,14 +83,14 @@ func plausibleKeyID(id string) bool {
 }
 
 // parseKeyID takes an ARN of this region apart. Everything else is a name in the
-// caller's account.
-func parseKeyID(caller Caller, keyID string) (keyName, error) {
+// account.
+func parseKeyID(account, keyID string) (keyName, error) {
 	if !strings.HasPrefix(keyID, "arn:") {
-		return keyName{caller.Account, keyID}, nil
+		return keyName{account, keyID}, nil
 	}
 	rest, isKMS := strings.CutPrefix(keyID, "arn:aws:kms:")
 	region, rest, ok1 := strings.Cut(rest, ":")
-	account, resource, ok2 := strings.Cut(rest, ":")
+	owner, resource, ok2 := strings.Cut(rest, ":")
 	if !isKMS || !ok1 || !ok2 {
 		return keyName{}, errorf(kmsapi.CodeInvalidArn, "Invalid arn %s", keyID)
 	}
@@ -101,10 +101,10 @@ func parseKeyID(caller Caller, keyID string) (keyName, error) {
 	if region != Region {
 		return keyName{}, errorf(kmsapi.CodeNotFound, "Invalid arn %s", region)
 	}
-	if !isAccount(account) {
+	if !isAccount(owner) {
 		return keyName{}, errorf(kmsapi.CodeNotFound, "Key '%s' does not exist", keyID)
 	}
-	return keyName{account, name}, nil
+	return keyName{owner, name}, nil
 }
 
 // isAccount tells what is the number of an account.

@@ -42,7 +42,7 @@ type usage struct {
 }
 
 // noteUse notes a successful access.
-func (s *Service) noteUse(a access) {
+func (s *Service) noteUse(a *access) {
 	op := usedAs(a.action)
 	if op == "" {
 		return
