@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"sync"
 
 	"kmsfs.dev/kmsfs/internal/secret"
 	"kmsfs.dev/kmsfs/keysvc/internal/audit"
@@ -43,8 +44,8 @@ type protocol interface {
 	operation(r *http.Request, body []byte) (string, error)
 	// action is the action called op, and its input.
 	action(op string, body []byte) (action, []byte, error)
-	// encode writes the output of an action.
-	encode(out any, requestID string) ([]byte, error)
+	// encode appends the output of an action to b.
+	encode(b []byte, out any, requestID string) ([]byte, error)
 	// encodeError writes a refusal.
 	encodeError(e *kmsapi.Error, requestID string) (status int, body []byte)
 	contentType() string
@@ -57,9 +58,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer q.call.recycle()
 	q.call.record.RequestID = id
 	out, err := h.run(q)
-	var body []byte
+	answer := answers.Get().(*[]byte)
+	defer wipeAnswer(answer)
 	if err == nil {
-		body, err = q.protocol.encode(out, id)
+		*answer, err = q.protocol.encode((*answer)[:0], out, id)
 	}
 	var e *kmsapi.Error
 	if err != nil {
@@ -68,17 +70,28 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := h.s.record(q.call, e); err != nil {
 		e = apiError(h.log, q.call.record.EventName, err)
 	}
-	status := http.StatusOK
+	status, body := http.StatusOK, *answer
 	if e != nil {
-		secret.Wipe(body)
 		status, body = q.protocol.encodeError(e, id)
 	}
-	defer secret.Wipe(body)
 	w.Header().Set("Content-Type", q.protocol.contentType())
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	if _, err := w.Write(body); err != nil {
 		h.log.Debug("reply", "error", err) // the peer has left
+	}
+}
+
+// answers are memory for bodies, to be used again. It has nothing in it.
+var answers = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxKept is how large a body may be whose memory is used again.
+const maxKept = 16 << 10
+
+func wipeAnswer(p *[]byte) {
+	secret.Wipe(*p)
+	if *p = (*p)[:0]; cap(*p) <= maxKept {
+		answers.Put(p)
 	}
 }
 

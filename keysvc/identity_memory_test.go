@@ -36,7 +36,7 @@ func TestSecretsStayInLockedMemory(t *testing.T) {
 	if scanUnlocked(t, needles)["secret"] == 0 {
 		t.Error("the scan misses the secret in the answer")
 	}
-	body, err := identityProtocol().encode(out, "")
+	body, err := identityProtocol().encode(nil, out, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,13 @@
 package keysvc
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 
 	"kmsfs.dev/kmsfs/internal/secret"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
@@ -49,38 +52,62 @@ type textTaker interface {
 	TakeSecret() (within, name string, text []byte)
 }
 
-// encode is json.Marshal, except that a secret goes only into the returned slice:
-// encoding/json would keep a copy in a pool.
-func (jsonProtocol) encode(out any, _ string) ([]byte, error) {
+// encode appends what json.Marshal makes of out, except that a secret goes only into the
+// returned slice: encoding/json would keep a copy in a pool.
+func (jsonProtocol) encode(b []byte, out any, _ string) ([]byte, error) {
 	if _, ok := out.(*kmsapi.Empty); ok {
-		return nil, nil
+		return b, nil
 	}
 	var within, name string
-	var text []byte
+	var plaintext, text []byte
 	switch t := out.(type) {
 	case taker:
-		plaintext := t.TakePlaintext()
-		defer secret.Wipe(plaintext)
-		if plaintext != nil {
-			within, name, text = "{", "Plaintext", make([]byte, base64.StdEncoding.EncodedLen(len(plaintext)))
-			base64.StdEncoding.Encode(text, plaintext)
+		if plaintext = t.TakePlaintext(); plaintext != nil {
+			within, name = "{", "Plaintext"
 		}
 	case textTaker:
 		within, name, text = t.TakeSecret()
 	}
+	defer secret.Wipe(plaintext)
 	defer secret.Wipe(text)
-	rest, err := json.Marshal(out)
-	if err != nil || text == nil {
-		return rest, err
+	m := marshals.Get().(*marshal)
+	defer m.recycle()
+	if err := m.encoder.Encode(out); err != nil {
+		return nil, err
 	}
-	body := make([]byte, 0, len(rest)+len(name)+len(text)+len(`"":"",`)) // never grows
-	body = append(append(body, within...), '"')
-	body = append(append(body, name...), `":"`...)
-	body = append(append(body, text...), '"')
+	rest := bytes.TrimSuffix(m.buf.Bytes(), []byte("\n"))
+	if plaintext == nil && text == nil {
+		return append(b, rest...), nil
+	}
+	// It never grows when the secret is in it.
+	b = slices.Grow(b, len(rest)+len(name)+base64.StdEncoding.EncodedLen(len(plaintext))+len(text)+len(`"":"",`))
+	b = append(append(b, within...), '"')
+	b = append(append(b, name...), `":"`...)
+	b = append(base64.StdEncoding.AppendEncode(b, plaintext), text...)
+	b = append(b, '"')
 	if rest = rest[len(within):]; rest[0] != '}' {
-		body = append(body, ',')
+		b = append(b, ',')
 	}
-	return append(body, rest...), nil
+	return append(b, rest...), nil
+}
+
+// marshal is an encoder and its memory, to be used again.
+type marshal struct {
+	buf     bytes.Buffer
+	encoder *json.Encoder
+}
+
+var marshals = sync.Pool{New: func() any {
+	m := new(marshal)
+	m.encoder = json.NewEncoder(&m.buf)
+	return m
+}}
+
+func (m *marshal) recycle() {
+	if m.buf.Cap() <= maxKept {
+		m.buf.Reset()
+		marshals.Put(m)
+	}
 }
 
 func (jsonProtocol) encodeError(e *kmsapi.Error, _ string) (int, []byte) {

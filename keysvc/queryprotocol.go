@@ -74,18 +74,19 @@ func errNoAction(op, version string) error {
 	return errorf("InvalidAction", "Could not find operation %s for version %s", op, version)
 }
 
-// encode writes <XResponse><XResult>...</XResult><ResponseMetadata>, with X from the
+// encode appends <XResponse><XResult>...</XResult><ResponseMetadata>, with X from the
 // type of the output, XOutput.
-func (queryProtocol) encode(out any, requestID string) ([]byte, error) {
+func (queryProtocol) encode(b []byte, out any, requestID string) ([]byte, error) {
 	type metadata struct {
 		RequestID string `xml:"RequestId"`
 	}
 	name := strings.TrimSuffix(reflect.TypeOf(out).Elem().Name(), "Output")
-	return encodeXML(name+"Response", func(e *xml.Encoder) error {
+	body, err := encodeXML(name+"Response", func(e *xml.Encoder) error {
 		return errors.Join(
 			e.EncodeElement(out, element(name+"Result")),
 			e.EncodeElement(metadata{requestID}, element("ResponseMetadata")))
 	})
+	return append(b, body...), err
 }
 
 func element(name string) xml.StartElement { return xml.StartElement{Name: xml.Name{Local: name}} }

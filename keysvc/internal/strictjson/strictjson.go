@@ -94,8 +94,43 @@ func decodePlain(data []byte, l Limits, v any) bool {
 
 // plainly refuses what this library does not by itself: members that the target does not
 // have, and those that it keeps as they are, so that nobody has read their numbers.
-var plainly = json.JoinOptions(json.RejectUnknownMembers(true), json.WithUnmarshalers(
-	json.UnmarshalFunc(func([]byte, *stdjson.RawMessage) error { return ErrType })))
+var plainly = json.JoinOptions(json.RejectUnknownMembers(true), json.WithUnmarshalers(json.JoinUnmarshalers(
+	json.UnmarshalFunc(func([]byte, *stdjson.RawMessage) error { return ErrType }),
+	json.UnmarshalFromFunc(readPairs))))
+
+// readPairs reads an object of texts, as most encryption contexts are, faster than the
+// library, which would ask reflection about each.
+func readPairs(d *jsontext.Decoder, pairs *map[string]string) error {
+	if d.PeekKind() != jsontext.KindBeginObject {
+		return ErrType
+	}
+	_, err := d.ReadToken()
+	m := map[string]string{}
+	for err == nil && d.PeekKind() == jsontext.KindString {
+		var name, value string
+		if name, err = readText(d); err == nil {
+			value, err = readText(d)
+			m[name] = value
+		}
+	}
+	if err != nil {
+		return err
+	}
+	*pairs = m
+	_, err = d.ReadToken() // the end
+	return err
+}
+
+func readText(d *jsontext.Decoder) (string, error) {
+	t, err := d.ReadToken()
+	if err == nil && t.Kind() != jsontext.KindString {
+		err = ErrType
+	}
+	if err != nil {
+		return "", err
+	}
+	return t.String(), nil
+}
 
 // decodeWary reads any document, in two passes. It is into t.
 func decodeWary(data []byte, l Limits, v any, t reflect.Type) error {
