@@ -53,7 +53,7 @@ func (s *Service) perform(a access, use func(materials) error) error {
 // evaluation is a question to the policies. It is used again, for its memory.
 type evaluation struct {
 	service  *Service
-	access   *access
+	access   access // a copy: what is kept in a pool is on the heap
 	request  policy.Request
 	policies policy.Policies
 }
@@ -62,7 +62,7 @@ var evaluations = sync.Pool{New: func() any { return new(evaluation) }}
 
 // release gives e back.
 func (e *evaluation) release() {
-	e.service, e.access = nil, nil
+	e.service, e.access = nil, access{}
 	e.request.Context.Reset()
 	evaluations.Put(e)
 }
@@ -116,7 +116,7 @@ func (s *Service) decide(a *access, e *evaluation) policy.Decision {
 	case a.principal != nil:
 		r.ResourceAccount = a.principal.Account
 	}
-	e.service, e.access = s, a
+	e.service, e.access = s, *a
 	r.Context.DescribedBy(e, p)
 	d := policy.Evaluate(r, p)
 	if d.Outcome != policy.ImplicitDeny {

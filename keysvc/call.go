@@ -124,9 +124,14 @@ func identityOf(c Caller) audit.UserIdentity {
 // eventName is an action's name, or what stands for one that no API has: a
 // request may name anything.
 func eventName(op string) string {
-	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-	if op == "" || len(op) > 64 || strings.Trim(op, letters) != "" {
-		return "UnknownOperation"
+	const unknown = "UnknownOperation"
+	if op == "" || len(op) > 64 {
+		return unknown
+	}
+	for _, c := range []byte(op) {
+		if c |= 'a' - 'A'; c < 'a' || 'z' < c {
+			return unknown
+		}
 	}
 	return op
 }

@@ -15,7 +15,7 @@ import (
 // policy never looks at (tags and aliases of the key) is left out unless there are
 // identity-based policies.
 func (e *evaluation) Describe(c *policy.Context) {
-	s, a, p := e.service, e.access, &e.policies
+	s, a, p := e.service, &e.access, &e.policies
 	c.SetPrincipal(&a.caller.Principal)
 	s.describeRequest(&a.caller, c)
 	if a.conditions != nil {

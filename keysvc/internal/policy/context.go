@@ -184,7 +184,7 @@ func hashChars(name string) uint32 {
 // hashTail takes the cases of a letter for one, and some other characters, too. Its first
 // bits depend on all of them.
 func hashTail(tail uint64) uint32 {
-	const lowerCase, odd = 0x2020202020202020, 0x9e3779b97f4a7c15
+	const lowerCase, odd = 0x2020202020202020, 0xff51afd7ed558ccd // MurmurHash3's
 	return uint32((tail | lowerCase) * odd >> 32)
 }
 
