@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -31,8 +32,9 @@ func (e *entry) recycle() {
 // batch is what one write will write.
 type batch struct {
 	entries []*entry
-	done    chan struct{} // closed when err is set
 	err     error
+	over    atomic.Bool   // err is set
+	done    chan struct{} // closed after over is set
 }
 
 // Append writes a record and returns its sequence number. With durable it
@@ -122,7 +124,7 @@ func (l *Log) joinLocked(e *entry) error {
 	b.entries = append(b.entries, e)
 	l.mu.Unlock()
 	if !leads {
-		awaitWrite(b.done)
+		b.await()
 		return b.err
 	}
 	l.lockWriting()
@@ -131,6 +133,7 @@ func (l *Log) joinLocked(e *entry) error {
 	l.mu.Unlock()
 	b.err = l.writeLocked(b.entries, "")
 	l.writing.Unlock()
+	b.over.Store(true)
 	close(b.done)
 	return b.err
 }
@@ -150,16 +153,14 @@ func (l *Log) lockWriting() {
 	l.writing.Lock()
 }
 
-// awaitWrite returns when done is closed.
-func awaitWrite(done <-chan struct{}) {
+// await returns when b is written, or could not be.
+func (b *batch) await() {
 	for range looks {
-		select {
-		case <-done:
+		if b.over.Load() {
 			return
-		default:
 		}
 	}
-	<-done
+	<-b.done
 }
 
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
