@@ -82,7 +82,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// answers are memory for bodies, to be used again. It has nothing in it.
+// answers are memory for bodies, to be used again. It holds nothing in between.
 var answers = sync.Pool{New: func() any { return new([]byte) }}
 
 // maxKept is how large a body may be whose memory is used again.
