@@ -274,6 +274,7 @@ func (r *Root) specialEntry(d *dir, ref *nameRef, st *unix.Stat_t) (*format.Name
 // them: 4064 of 4096 bytes.
 func (r *Root) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
 	r.touch()
+	r.reclaimer.drain()
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(r.rootfd, &st); err != nil {
 		return status(err)

@@ -322,7 +322,11 @@ func (r *Root) moveNames(moves []*move, flags uint) error {
 		}
 	}
 	if err == nil {
-		err = r.renameOver(from, to, a, replaces && flags == 0 && old.Mode&unix.S_IFMT == unix.S_IFDIR, flags)
+		if replaces && flags == 0 {
+			err = r.renameOver(from, to, a, &old)
+		} else {
+			err = backing.Rename(from.fd, a.from.stored.Name, to.fd, a.to.stored.Name, flags)
+		}
 	}
 	if err != nil {
 		undo(moves)
@@ -377,12 +381,14 @@ func undo(moves []*move) {
 	}
 }
 
-// renameOver is renameat2 of a's names. A directory that is replaced holds its
-// record and so is never empty for the backing filesystem: it is moved aside
-// first, under a name from which a crash check puts it back.
-func (r *Root) renameOver(from, to *dir, a *move, overDir bool, flags uint) error {
-	if !overDir {
-		return backing.Rename(from.fd, a.from.stored.Name, to.fd, a.to.stored.Name, flags)
+// renameOver is renameat2 of a's names where the new one is old's. A directory that is
+// replaced holds its record and so is never empty for the backing filesystem: it is moved
+// aside first, under a name from which a crash check puts it back.
+func (r *Root) renameOver(from, to *dir, a *move, old *unix.Stat_t) error {
+	if old.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return r.replaceFile(to, a.to.stored.Name, old, func() error {
+			return backing.Rename(from.fd, a.from.stored.Name, to.fd, a.to.stored.Name, 0)
+		})
 	}
 	if err := r.checkEmpty(to, a.to.stored.Name); err != nil {
 		return err

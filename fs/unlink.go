@@ -17,9 +17,7 @@ func (r *Root) Unlink(_ <-chan struct{}, header *fuse.InHeader, name string) fus
 	if !code.Ok() {
 		return code
 	}
-	return status(r.removeName(parent, name, func(d *dir, stored string, _ *unix.Stat_t) error {
-		return backing.Unlink(d.fd, stored)
-	}))
+	return status(r.removeName(parent, name, r.unlinkFile))
 }
 
 // removeName has remove take away the object at a name, then all that the

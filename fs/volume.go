@@ -114,7 +114,8 @@ type Root struct {
 		since int64
 	}
 
-	ahead openAhead
+	ahead     openAhead
+	reclaimer reclaimer
 
 	rewrap struct { // directories whose files' keys wait for a new wrapping
 		mu      sync.Mutex
@@ -398,6 +399,7 @@ func (r *Root) openRootDir() error {
 		return fmt.Errorf("%w: it belongs to another directory", errBadRootDir)
 	}
 	r.fds.init()
+	r.reclaimer.init()
 	r.root = r.newNode(&st)
 	r.root.lookups = 1 // the kernel never forgets the root
 	r.root.dir.fd = r.rootfd
