@@ -21,6 +21,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"kmsfs.dev/kmsfs/fs/fstest"
 )
 
 type options struct {
@@ -49,7 +51,7 @@ func main() {
 	}
 	flag.StringVar(&o.scale, "scale", "full", "how much each workload does: `full` or small")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each workload runs on each filesystem")
-	flag.StringVar(&o.systems, "fs", "native,loopback,gocryptfs,securefs,encfs,cryfs,kmsfs", "filesystems, by `name,...`; kmsfs-volume, kmsfs-dev and kmsfs-uring too")
+	flag.StringVar(&o.systems, "fs", "native,loopback,gocryptfs,securefs,encfs,cryfs,kmsfs,kmsfs-dev", "filesystems, by `name,...`; kmsfs-volume and kmsfs-uring too")
 	flag.StringVar(&o.workloads, "workload", "all", "workloads, by `name,...`")
 	flag.StringVar(&o.dir, "dir", "/var/tmp", "`directory` on the disk to measure on")
 	flag.StringVar(&o.kmsfs, "kmsfs", beside("kmsfs"), "the kmsfs `program`")
@@ -134,6 +136,12 @@ func runScale(ctx context.Context, o options, sc scale, out io.Writer) (err erro
 	fmt.Fprintln(out, m)
 
 	b := &bench{scale: sc, workloads: work, progress: out, samples: make(map[key][]sample), broken: make(map[*site]error)}
+	if restore, unable := fstest.EnableUring(); unable == nil {
+		b.uring = true
+		defer func() { err = errors.Join(err, restore()) }()
+	} else {
+		fmt.Fprintf(out, "  no FUSE over io_uring: %v\n", unable)
+	}
 	defer func() {
 		for _, s := range b.sites {
 			err = errors.Join(err, s.destroy())

@@ -24,6 +24,7 @@ type bench struct {
 	scale     scale
 	tree      sourceTree
 	sites     []*site
+	uring     bool // FUSE over io_uring is to be had
 	workloads []workload
 	progress  io.Writer
 
