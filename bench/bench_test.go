@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"kmsfs.dev/kmsfs/bench/systems"
 )
 
 // tiny runs every workload in a few seconds.
@@ -211,7 +213,7 @@ func TestGoal(t *testing.T) {
 func TestVerdicts(t *testing.T) {
 	second := []sample{{Wall: time.Second}}
 	b := &bench{
-		sites:     []*site{{system: system{name: "gocryptfs"}}, {system: system{name: "kmsfs"}}},
+		sites:     []*site{{Site: &systems.Site{System: systems.System{Name: "gocryptfs"}}}, {Site: &systems.Site{System: systems.System{Name: "kmsfs"}}}},
 		workloads: []workload{{name: "seqwrite", goal: goal{gocryptfs: 2}}, {name: "untar", goal: goal{gocryptfs: 0.5}}, {name: "other"}},
 		samples: map[key][]sample{
 			{"seqwrite", "gocryptfs"}: second, {"untar", "gocryptfs"}: second, {"other", "gocryptfs"}: second,
@@ -233,11 +235,11 @@ func TestVerdicts(t *testing.T) {
 
 func TestChoose(t *testing.T) {
 	name := func(w workload) string { return w.name }
-	got, err := choose("rmtree,untar", workloads(), name)
+	got, err := systems.Choose("rmtree,untar", workloads(), name)
 	if err != nil || len(got) != 2 || got[0].name != "untar" {
 		t.Errorf("got %v, %v: want untar and rmtree in the order of the list", got, err)
 	}
-	if _, err := choose("nosuch", workloads(), name); err == nil {
+	if _, err := systems.Choose("nosuch", workloads(), name); err == nil {
 		t.Error("no error for an unknown name")
 	}
 }

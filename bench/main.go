@@ -3,7 +3,7 @@
 // It mounts all of them at once, each in a directory of its own on the same
 // disk, runs every workload on each in turn, for several rounds, and prints
 // medians, and the median of each turn's ratios. Read it from func main to
-// bench.round; what is measured is listed in workloads, what is mounted in systems.
+// bench.round; what is measured is listed in workloads, what is mounted in systems.All.
 // It checks what it reads, so that a filesystem that is fast and wrong fails, and it
 // leaves no mount, process or file behind however it ends.
 package main
@@ -16,12 +16,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 
+	"kmsfs.dev/kmsfs/bench/systems"
 	"kmsfs.dev/kmsfs/fs/fstest"
 )
 
@@ -42,20 +44,13 @@ type options struct {
 func main() {
 	var o options
 	var base string
-	beside := func(name string) string {
-		exe, err := os.Executable()
-		if err != nil {
-			return name
-		}
-		return filepath.Join(filepath.Dir(exe), name)
-	}
 	flag.StringVar(&o.scale, "scale", "full", "how much each workload does: `full` or small")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each workload runs on each filesystem")
 	flag.StringVar(&o.systems, "fs", "native,loopback,gocryptfs,securefs,encfs,cryfs,kmsfs,kmsfs-dev", "filesystems, by `name,...`; kmsfs-volume and kmsfs-uring too")
 	flag.StringVar(&o.workloads, "workload", "all", "workloads, by `name,...`")
 	flag.StringVar(&o.dir, "dir", "/var/tmp", "`directory` on the disk to measure on")
-	flag.StringVar(&o.kmsfs, "kmsfs", beside("kmsfs"), "the kmsfs `program`")
-	flag.StringVar(&o.loopback, "loopback", beside("bench-loopback"), "the loopback `program`")
+	flag.StringVar(&o.kmsfs, "kmsfs", systems.Beside("kmsfs"), "the kmsfs `program`")
+	flag.StringVar(&o.loopback, "loopback", systems.Beside("bench-loopback"), "the loopback `program`")
 	flag.StringVar(&o.goroot, "source", goSources(), "GOROOT whose src and test are the source tree")
 	flag.StringVar(&base, "base", "gocryptfs,native", "filesystems that ratios refer to, by `name,...`")
 	flag.StringVar(&o.jsonFile, "json", "", "write every measurement to this `file`")
@@ -90,10 +85,11 @@ func usage() {
 
 // goSources is where the go command of this machine has its sources, or "".
 func goSources() string {
-	if dir := firstLine("go", "env", "GOROOT"); filepath.IsAbs(dir) {
-		return dir
+	dir, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return ""
 	}
-	return ""
+	return strings.TrimSpace(string(dir))
 }
 
 func run(ctx context.Context, o options, out io.Writer) (err error) {
@@ -105,35 +101,19 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 }
 
 func runScale(ctx context.Context, o options, sc scale, out io.Writer) (err error) {
-	chosen, err := choose(o.systems, systems(o.kmsfs, o.loopback), func(s system) string { return s.name })
+	chosen, err := systems.Named(o.systems, systems.All(o.kmsfs, o.loopback))
 	if err != nil {
 		return err
 	}
-	work, err := choose(o.workloads, workloads(), func(w workload) string { return w.name })
+	work, err := systems.Choose(o.workloads, workloads(), func(w workload) string { return w.name })
 	if err != nil {
 		return err
 	}
-	for _, s := range chosen {
-		if err := s.available(); err != nil {
-			return fmt.Errorf("%w\ninstall it (scripts/install-deps.sh bench) or leave it out with --fs", err)
-		}
-	}
-	kin, err := newFamily()
+	lab, err := systems.OpenLab(ctx, o.dir)
 	if err != nil {
 		return err
 	}
-	ended := make(chan struct{})
-	defer close(ended)
-	context.AfterFunc(ctx, func() { kin.breakHang(ended) })
-	root, err := os.MkdirTemp(o.dir, "kmsfs-bench-")
-	if err != nil {
-		return err
-	}
-	m, err := describeMachine(root)
-	if err != nil {
-		return errors.Join(err, os.Remove(root))
-	}
-	fmt.Fprintln(out, m)
+	fmt.Fprintln(out, lab.Machine)
 
 	b := &bench{scale: sc, workloads: work, progress: out, samples: make(map[key][]sample), broken: make(map[*site]error)}
 	if restore, unable := fstest.EnableUring(); unable == nil {
@@ -143,33 +123,24 @@ func runScale(ctx context.Context, o options, sc scale, out io.Writer) (err erro
 		fmt.Fprintf(out, "  no FUSE over io_uring: %v\n", unable)
 	}
 	defer func() {
-		for _, s := range b.sites {
-			err = errors.Join(err, s.destroy())
-		}
 		if b.tree.archive != "" {
 			err = errors.Join(err, os.Remove(b.tree.archive))
 		}
-		err = errors.Join(err, os.Remove(root))
+		err = errors.Join(err, lab.Close())
 	}()
-	if b.tree, err = packSourceTree(filepath.Join(root, "source.tar"), o.goroot, sc.TreeFiles); err != nil {
+	if b.tree, err = packSourceTree(filepath.Join(lab.Dir, "source.tar"), o.goroot, sc.TreeFiles); err != nil {
 		return err
 	}
 	for _, sys := range chosen {
-		s, err := newSite(sys, root, kin, !m.Cold)
+		fmt.Fprintf(out, "  %-13s %s\n", sys.Name, sys.About())
+		s, err := lab.Add(ctx, sys)
 		if err != nil {
 			return err
 		}
-		b.sites = append(b.sites, s)
-		fmt.Fprintf(out, "  %-13s %s\n", sys.name, sys.about())
-		if err := s.create(ctx); err != nil {
-			return err
-		}
-		if err := s.mount(); err != nil {
-			return err
-		}
+		b.sites = append(b.sites, &site{Site: s, have: make(map[string]bool)})
 	}
 	bases := slices.DeleteFunc(slices.Clone(o.bases), func(name string) bool {
-		return !slices.ContainsFunc(chosen, func(s system) bool { return s.name == name })
+		return !slices.ContainsFunc(chosen, func(s systems.System) bool { return s.Name == name })
 	})
 	for _, last := range []bool{false, true} {
 		for i := range o.rounds {
@@ -178,10 +149,10 @@ func runScale(ctx context.Context, o options, sc scale, out io.Writer) (err erro
 			}
 		}
 	}
-	return b.report(out, o, m, bases)
+	return b.report(out, o, lab.Machine, bases)
 }
 
-func (b *bench) report(out io.Writer, o options, m machine, bases []string) error {
+func (b *bench) report(out io.Writer, o options, m systems.Machine, bases []string) error {
 	b.legend(out)
 	var md bytes.Buffer
 	fmt.Fprintf(&md, "%v; %d rounds.\n", m, o.rounds)
@@ -209,23 +180,4 @@ func (b *bench) report(out io.Writer, o options, m machine, bases []string) erro
 		failed = append(failed, errors.New(f))
 	}
 	return errors.Join(failed...)
-}
-
-// choose picks the named ones of all, in the order of all.
-func choose[T any](names string, all []T, name func(T) string) ([]T, error) {
-	if names == "all" {
-		return all, nil
-	}
-	wanted := strings.Split(names, ",")
-	var known []string
-	chosen := slices.DeleteFunc(slices.Clone(all), func(v T) bool {
-		known = append(known, name(v))
-		return !slices.Contains(wanted, name(v))
-	})
-	for _, w := range wanted {
-		if !slices.Contains(known, w) {
-			return nil, fmt.Errorf("no %q among %s", w, strings.Join(known, ", "))
-		}
-	}
-	return chosen, nil
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"kmsfs.dev/kmsfs/bench/systems"
 )
 
 // table is a header and rows of equally many cells.
@@ -53,13 +55,13 @@ func (b *bench) tables(bases []string) []table {
 func (b *bench) table(title string, cell func(workload, string) string) table {
 	head := []string{"workload"}
 	for _, s := range b.sites {
-		head = append(head, s.system.name)
+		head = append(head, s.System.Name)
 	}
 	t := table{title, [][]string{head}}
 	for _, w := range b.workloads {
 		row := []string{w.name}
 		for _, s := range b.sites {
-			row = append(row, cell(w, s.system.name))
+			row = append(row, cell(w, s.System.Name))
 		}
 		t.rows = append(t.rows, row)
 	}
@@ -102,7 +104,7 @@ func (t table) markdown(w io.Writer) {
 // verdicts says where kmsfs falls short of its goals.
 func (b *bench) verdicts(w io.Writer) {
 	for _, s := range b.sites {
-		name := s.system.name
+		name := s.System.Name
 		if !strings.HasPrefix(name, "kmsfs") {
 			continue
 		}
@@ -155,7 +157,7 @@ type measurement struct {
 }
 
 type jsonReport struct {
-	Machine      machine           `json:"machine"`
+	Machine      systems.Machine   `json:"machine"`
 	Scale        scale             `json:"scale"`
 	Rounds       int               `json:"rounds"`
 	Systems      map[string]string `json:"systems"` // name to version
@@ -163,10 +165,10 @@ type jsonReport struct {
 	Failures     []string          `json:"failures"`
 }
 
-func (b *bench) json(w io.Writer, m machine, rounds int, bases []string) error {
+func (b *bench) json(w io.Writer, m systems.Machine, rounds int, bases []string) error {
 	r := jsonReport{Machine: m, Scale: b.scale, Rounds: rounds, Systems: make(map[string]string), Failures: b.failures()}
 	for _, s := range b.sites {
-		r.Systems[s.system.name] = s.system.about()
+		r.Systems[s.System.Name] = s.System.About()
 	}
 	seconds := func(samples []sample, pick func(sample) time.Duration) []float64 {
 		var all []float64
@@ -177,22 +179,22 @@ func (b *bench) json(w io.Writer, m machine, rounds int, bases []string) error {
 	}
 	for _, wl := range b.workloads {
 		for _, s := range b.sites {
-			samples := b.samples[key{wl.name, s.system.name}]
-			d, ok := b.median(wl.name, s.system.name, wall)
+			samples := b.samples[key{wl.name, s.System.Name}]
+			d, ok := b.median(wl.name, s.System.Name, wall)
 			if !ok {
 				continue
 			}
 			line := measurement{
-				Workload: wl.name, System: s.system.name,
+				Workload: wl.name, System: s.System.Name,
 				Unit: "s", Value: d.Seconds(),
-				Seconds: seconds(samples, wall), CPU: seconds(samples, cpu), RSS: b.memory(wl.name, s.system.name),
+				Seconds: seconds(samples, wall), CPU: seconds(samples, cpu), RSS: b.memory(wl.name, s.System.Name),
 				Ratios: make(map[string]float64),
 			}
 			if wl.unit != "" {
 				line.Unit, line.Value = wl.unit, wl.rate(b.scale, d)
 			}
 			for _, base := range bases {
-				if ratio, ok := b.ratio(wl.name, s.system.name, base); ok {
+				if ratio, ok := b.ratio(wl.name, s.System.Name, base); ok {
 					line.Ratios[base] = ratio
 				}
 			}

@@ -6,10 +6,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"time"
-
-	"golang.org/x/sys/unix"
-
-	"kmsfs.dev/kmsfs/bench/procstat"
 )
 
 // sample is one measurement.
@@ -74,14 +70,14 @@ func (b *bench) turn(ctx context.Context, w workload, round, number int, chunk [
 			return ctx.Err()
 		}
 		if err != nil {
-			b.broken[s] = fmt.Errorf("%s on %s, round %d: %w", w.name, s.system.name, round+1, err)
+			b.broken[s] = fmt.Errorf("%s on %s, round %d: %w", w.name, s.System.Name, round+1, err)
 			fmt.Fprintf(b.progress, "FAILED: %v\n", b.broken[s])
 			continue
 		}
-		k := key{w.name, s.system.name}
+		k := key{w.name, s.System.Name}
 		b.samples[k] = append(b.samples[k], got)
 		fmt.Fprintf(b.progress, "round %d  %-13s %-13s %10s  (cpu %s)\n",
-			round+1, w.name, s.system.name, w.show(b.scale, got.Wall), showTime(got.CPU))
+			round+1, w.name, s.System.Name, w.show(b.scale, got.Wall), showTime(got.CPU))
 	}
 	return nil
 }
@@ -90,7 +86,7 @@ func (b *bench) once(j *job, w workload) (sample, error) {
 	if err := w.prepare(j); err != nil {
 		return sample{}, fmt.Errorf("prepare: %w", err)
 	}
-	before, err := j.usage()
+	before, err := j.Usage()
 	if err != nil {
 		return sample{}, err
 	}
@@ -101,10 +97,10 @@ func (b *bench) once(j *job, w workload) (sample, error) {
 	wall := time.Since(start)
 	// Data that the kernel still holds for the filesystem is this workload's
 	// work too, though its caller did not wait for it.
-	if err := j.flush(); err != nil {
+	if err := j.Flush(); err != nil {
 		return sample{}, err
 	}
-	after, err := j.usage()
+	after, err := j.Usage()
 	if err != nil {
 		return sample{}, err
 	}
@@ -114,37 +110,4 @@ func (b *bench) once(j *job, w workload) (sample, error) {
 		got.RSS += p.Resident
 	}
 	return got, nil
-}
-
-// usage is what each living process of the site has used so far.
-func (s *site) usage() (map[int]procstat.Process, error) {
-	if s.mnt == "" {
-		return nil, nil
-	}
-	if err := s.adopt(); err != nil {
-		return nil, err
-	}
-	members, err := s.kin.members()
-	if err != nil {
-		return nil, err
-	}
-	used := make(map[int]procstat.Process)
-	for pid := range s.daemons {
-		if p, ok := members[pid]; ok {
-			used[pid] = p
-		}
-	}
-	return used, nil
-}
-
-func (s *site) flush() error {
-	fd, err := unix.Open(s.data(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("open %s: %w", s.data(), err)
-	}
-	defer unix.Close(fd)
-	if err := unix.Syncfs(fd); err != nil {
-		return fmt.Errorf("syncfs %s: %w", s.data(), err)
-	}
-	return nil
 }

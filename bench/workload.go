@@ -3,13 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/bench/systems"
 )
 
 // workload is one thing to measure. prepare brings the site into the state
@@ -26,6 +25,13 @@ type workload struct {
 	goal    goal // what kmsfs has to reach
 	prepare func(*job) error
 	measure func(*job) error
+}
+
+// site is a filesystem under test, and what workloads left on it for others.
+type site struct {
+	*systems.Site
+	have    map[string]bool // files
+	renamed int             // how often the directory of many files was
 }
 
 // job is one run of a workload on one site.
@@ -186,7 +192,7 @@ func need(name string, build func(*job) error) func(*job) error {
 }
 
 // cold empties every cache between the workload and the disk.
-func cold(j *job) error { return j.remount() }
+func cold(j *job) error { return j.Remount() }
 
 // settle writes out what earlier work left dirty, so that it is not paid for
 // in this measurement.
@@ -198,47 +204,16 @@ func settle(j *job) error {
 // remove is rm -r of one of the site's files, and no error when it is absent.
 func (j *job) remove(name string) error {
 	delete(j.have, name)
-	return j.tool("rm", "-rf", j.path(name))
+	return j.tool("rm", "-rf", j.Path(name))
 }
 
-// tool runs a program of the system as a user would.
-func (j *job) tool(argv ...string) error {
-	cmd := exec.CommandContext(j.ctx, argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	stderr := &limited{}
-	cmd.Stderr = stderr
-	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	defer null.Close()
-	cmd.Stdout = null
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	j.kin.launch(cmd.Process.Pid)
-	err = cmd.Wait()
-	j.kin.waited(cmd.Process.Pid)
-	if err != nil {
-		return fmt.Errorf("%s: %w: %s", filepath.Base(argv[0]), err, stderr.b)
-	}
-	return nil
-}
-
-// limited keeps the first bytes of what a program complains about.
-type limited struct{ b []byte }
-
-func (l *limited) Write(p []byte) (int, error) {
-	if room := 2000 - len(l.b); room > 0 {
-		l.b = append(l.b, p[:min(room, len(p))]...)
-	}
-	return len(p), nil
-}
+// tool runs a program of the system on the site's files.
+func (j *job) tool(argv ...string) error { return j.Tool(j.ctx, argv...) }
 
 // withFile opens a file of the site, works on it, and closes it: the close
 // counts, as filesystems may write there.
 func (j *job) withFile(name string, flag int, work func(*os.File) error) error {
-	f, err := os.OpenFile(j.path(name), flag, 0o644)
+	f, err := os.OpenFile(j.Path(name), flag, 0o644)
 	if err != nil {
 		return err
 	}

@@ -144,7 +144,7 @@ func (j *job) appendSmall() error {
 	if err != nil {
 		return err
 	}
-	info, err := os.Stat(j.path("log"))
+	info, err := os.Stat(j.Path("log"))
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (j *job) appendSmall() error {
 
 func (j *job) createSynced() error {
 	dir := fmt.Sprintf("synced-%d", j.turn)
-	if err := os.Mkdir(j.path(dir), 0o755); err != nil {
+	if err := os.Mkdir(j.Path(dir), 0o755); err != nil {
 		return err
 	}
 	return j.createFiles(dir, j.scale.FsyncFiles, (*os.File).Sync)

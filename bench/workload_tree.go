@@ -22,7 +22,7 @@ func (j *job) warmArchive() error {
 }
 
 // treePath is where this turn's source tree is unpacked.
-func (j *job) treePath() string { return j.path(fmt.Sprintf("tree-%d", j.turn)) }
+func (j *job) treePath() string { return j.Path(fmt.Sprintf("tree-%d", j.turn)) }
 
 func (j *job) unpack() error {
 	if err := os.Mkdir(j.treePath(), 0o755); err != nil {
@@ -90,7 +90,7 @@ func manyName(n int) string { return fmt.Sprintf("many-%d", n) }
 
 func (j *job) fillMany() error {
 	dir := manyName(j.renamed)
-	if err := os.Mkdir(j.path(dir), 0o755); err != nil {
+	if err := os.Mkdir(j.Path(dir), 0o755); err != nil {
 		return err
 	}
 	err := j.createFiles(dir, j.scale.RenameFiles, func(*os.File) error { return nil })
@@ -99,7 +99,7 @@ func (j *job) fillMany() error {
 }
 
 func (j *job) renameManyOnce() error {
-	err := os.Rename(j.path(manyName(j.renamed)), j.path(manyName(j.renamed+1)))
+	err := os.Rename(j.Path(manyName(j.renamed)), j.Path(manyName(j.renamed+1)))
 	if err == nil {
 		j.renamed++
 	}
@@ -117,7 +117,7 @@ func (j *job) renameMany() error {
 
 func (j *job) readMany() error {
 	for i := range j.scale.RenameFiles {
-		n, err := j.readFile(filepath.Join(j.path(manyName(j.renamed)), fileName(i)))
+		n, err := j.readFile(filepath.Join(j.Path(manyName(j.renamed)), fileName(i)))
 		if err != nil {
 			return err
 		}
@@ -149,7 +149,7 @@ func (j *job) statCached() error {
 func (j *job) statForced() error { return j.statMany(unix.AT_STATX_FORCE_SYNC) }
 
 func (j *job) statMany(sync int) error {
-	dir := j.path(manyName(j.renamed))
+	dir := j.Path(manyName(j.renamed))
 	for i := range j.scale.RenameFiles {
 		if err := j.ctx.Err(); err != nil {
 			return err

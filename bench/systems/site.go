@@ -1,4 +1,4 @@
-package main
+package systems
 
 import (
 	"context"
@@ -18,28 +18,25 @@ const (
 	unmountTimeout = 30 * time.Second
 )
 
-// site is one filesystem under test, in a directory of its own.
-type site struct {
-	system  system
+// Site is one filesystem under test, in a directory of its own.
+type Site struct {
+	System  System
 	dir     string // everything of this site
 	storage string // what the filesystem stores in; for native the data itself
 	mnt     string // where it is mounted; "" for native
 	kin     *family
 	daemons map[int]bool    // processes of this filesystem, alive or dead
 	cmds    []chan struct{} // closed when a launched command was waited for
-	have    map[string]bool // the files that workloads left for others
-	renamed int             // how often the directory of many files was
 
 	keepCaches bool // dropping the kernel's caches is refused here
 }
 
-func newSite(sys system, root string, kin *family, keepCaches bool) (*site, error) {
-	s := &site{
-		system:     sys,
-		dir:        filepath.Join(root, sys.name),
+func newSite(sys System, root string, kin *family, keepCaches bool) (*Site, error) {
+	s := &Site{
+		System:     sys,
+		dir:        filepath.Join(root, sys.Name),
 		kin:        kin,
 		daemons:    make(map[int]bool),
-		have:       make(map[string]bool),
 		keepCaches: keepCaches,
 	}
 	s.storage = filepath.Join(s.dir, "storage")
@@ -56,19 +53,19 @@ func newSite(sys system, root string, kin *family, keepCaches bool) (*site, erro
 	return s, nil
 }
 
-// data is the directory that the workloads work in.
-func (s *site) data() string {
+// Data is the directory that the workloads work in.
+func (s *Site) Data() string {
 	if s.mnt == "" {
 		return s.storage
 	}
 	return s.mnt
 }
 
-func (s *site) path(name string) string { return filepath.Join(s.data(), name) }
-func (s *site) logFile() string         { return filepath.Join(s.dir, "log") }
+func (s *Site) Path(name string) string { return filepath.Join(s.Data(), name) }
+func (s *Site) logFile() string         { return filepath.Join(s.dir, "log") }
 
 // command runs one of the filesystem's own commands to its end.
-func (s *site) command(ctx context.Context, argv []string) error {
+func (s *Site) command(ctx context.Context, argv []string) error {
 	done, exit, err := s.start(ctx, argv)
 	if err != nil {
 		return err
@@ -79,7 +76,7 @@ func (s *site) command(ctx context.Context, argv []string) error {
 
 // start launches argv with its output in the site's log. *exit is its result
 // once done is closed.
-func (s *site) start(ctx context.Context, argv []string) (done chan struct{}, exit *error, err error) {
+func (s *Site) start(ctx context.Context, argv []string) (done chan struct{}, exit *error, err error) {
 	log, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, nil, err
@@ -104,7 +101,7 @@ func (s *site) start(ctx context.Context, argv []string) (done chan struct{}, ex
 	return done, exit, nil
 }
 
-func (s *site) failed(argv []string, err error) error {
+func (s *Site) failed(argv []string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -116,8 +113,8 @@ func (s *site) failed(argv []string, err error) error {
 }
 
 // create makes the empty filesystem.
-func (s *site) create(ctx context.Context) error {
-	for _, argv := range s.system.create(s) {
+func (s *Site) create(ctx context.Context) error {
+	for _, argv := range s.System.create(s) {
 		if err := s.command(ctx, argv); err != nil {
 			return err
 		}
@@ -126,8 +123,8 @@ func (s *site) create(ctx context.Context) error {
 }
 
 // adopt counts descendants that belong to no site yet to this one: only one
-// site is worked on at a time.
-func (s *site) adopt() error {
+// Site is worked on at a time.
+func (s *Site) adopt() error {
 	members, err := s.kin.members()
 	if err != nil {
 		return err
@@ -141,11 +138,11 @@ func (s *site) adopt() error {
 }
 
 // mount starts the filesystem and returns when its mountpoint answers.
-func (s *site) mount() error {
+func (s *Site) mount() error {
 	if s.mnt == "" {
 		return nil
 	}
-	argv := s.system.mount(s)
+	argv := s.System.mount(s)
 	// Not bound to the run's context: a cancelled run must unmount in order.
 	done, exit, err := s.start(context.Background(), argv)
 	if err != nil {
@@ -172,14 +169,14 @@ func (s *site) mount() error {
 }
 
 // mounted tells whether another filesystem than the storage's answers at mnt.
-func (s *site) mounted() bool {
+func (s *Site) mounted() bool {
 	var at, above unix.Stat_t
 	return unix.Stat(s.mnt, &at) == nil && unix.Stat(s.dir, &above) == nil && at.Dev != above.Dev
 }
 
 // unmount detaches the filesystem and waits for its process: only then is
 // everything it held written to its storage.
-func (s *site) unmount() error {
+func (s *Site) unmount() error {
 	if s.mnt == "" {
 		return nil
 	}
@@ -198,7 +195,7 @@ func (s *site) unmount() error {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	if s.system.stays {
+	if s.System.stays {
 		// A helper that serves the next mount too stays; the worker must go.
 		return s.awaitFewer(len(before), deadline)
 	}
@@ -206,7 +203,7 @@ func (s *site) unmount() error {
 }
 
 // awaitFewer waits until fewer than n of the site's processes live.
-func (s *site) awaitFewer(n int, deadline time.Time) error {
+func (s *Site) awaitFewer(n int, deadline time.Time) error {
 	for {
 		alive, err := s.alive()
 		if err != nil {
@@ -216,13 +213,13 @@ func (s *site) awaitFewer(n int, deadline time.Time) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%s: processes %v still run %v after the unmount", s.system.name, alive, unmountTimeout)
+			return fmt.Errorf("%s: processes %v still run %v after the unmount", s.System.Name, alive, unmountTimeout)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
 }
 
-func (s *site) alive() ([]int, error) {
+func (s *Site) alive() ([]int, error) {
 	members, err := s.kin.members()
 	if err != nil {
 		return nil, err
@@ -257,7 +254,7 @@ func detach(mnt string, lazy bool) error {
 
 // destroy leaves nothing behind: whatever state the site is in, its mount,
 // processes and files go.
-func (s *site) destroy() error {
+func (s *Site) destroy() error {
 	var errs []error
 	if s.mnt != "" && attached(s.mnt) {
 		if err := s.unmount(); err != nil {
@@ -290,7 +287,7 @@ func attached(mnt string) bool {
 }
 
 // kill ends the site's processes, by force when they do not follow a request.
-func (s *site) kill() error {
+func (s *Site) kill() error {
 	if err := s.adopt(); err != nil {
 		return err
 	}
@@ -307,7 +304,7 @@ func (s *site) kill() error {
 		}
 		for _, pid := range alive {
 			if err := unix.Kill(pid, step.sig); err != nil && !errors.Is(err, unix.ESRCH) {
-				return fmt.Errorf("signal process %d of %s: %w", pid, s.system.name, err)
+				return fmt.Errorf("signal process %d of %s: %w", pid, s.System.Name, err)
 			}
 		}
 		if s.awaitFewer(1, time.Now().Add(step.wait)) == nil {
@@ -317,9 +314,9 @@ func (s *site) kill() error {
 	return s.awaitFewer(1, time.Now())
 }
 
-// remount makes the next reads cold: nothing cached by the filesystem, nor,
+// Remount makes the next reads cold: nothing cached by the filesystem, nor,
 // where this process may say so, by the kernel for the storage below it.
-func (s *site) remount() error {
+func (s *Site) Remount() error {
 	if err := s.unmount(); err != nil {
 		return err
 	}

@@ -1,20 +1,24 @@
-package main
+// Package systems makes, mounts, unmounts and removes the filesystems that the benchmarks
+// compare. A Lab is where they stand side by side, each on a Site of its own; what is on
+// offer is in All. Whatever happens, Lab.Close leaves no mount, process or file behind.
+package systems
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 )
 
-// system is one kind of filesystem: how to make an empty one and mount it.
-type system struct {
-	name   string
+// System is one kind of filesystem: how to make an empty one and mount it.
+type System struct {
+	Name   string
 	needs  string                   // the program it cannot do without; "" for native
-	create func(s *site) [][]string // commands that make an empty filesystem
-	mount  func(s *site) []string   // the command that mounts it; nil: used in place
-	about  func() (version string)  // for the report's head
+	create func(s *Site) [][]string // commands that make an empty filesystem
+	mount  func(s *Site) []string   // the command that mounts it; nil: used in place
+	About  func() (version string)  // for the report's head
 	stays  bool                     // a helper process outlives an unmount
 }
 
@@ -22,59 +26,60 @@ type system struct {
 // which is never measured.
 const password = "benchmark"
 
-func systems(kmsfs, loopback string) []system {
-	nothing := func(*site) [][]string { return nil }
-	return []system{{
-		name:   "native",
+// All is every system on offer, given the programs that this repository builds.
+func All(kmsfs, loopback string) []System {
+	nothing := func(*Site) [][]string { return nil }
+	return []System{{
+		Name:   "native",
 		create: nothing,
-		about:  func() string { return "the directory itself" },
+		About:  func() string { return "the directory itself" },
 	}, {
-		name:   "loopback",
+		Name:   "loopback",
 		needs:  loopback,
 		create: nothing,
-		mount:  func(s *site) []string { return []string{loopback, s.storage, s.mnt} },
-		about:  func() string { return "go-fuse fs.NewLoopbackRoot, built with " + runtime.Version() },
+		mount:  func(s *Site) []string { return []string{loopback, s.storage, s.mnt} },
+		About:  func() string { return "go-fuse fs.NewLoopbackRoot, built with " + runtime.Version() },
 	}, {
-		name:  "gocryptfs",
+		Name:  "gocryptfs",
 		needs: "gocryptfs",
-		create: func(s *site) [][]string {
+		create: func(s *Site) [][]string {
 			return [][]string{{"gocryptfs", "-init", "-q", "-extpass", "echo " + password, s.storage}}
 		},
-		mount: func(s *site) []string {
+		mount: func(s *Site) []string {
 			return []string{"gocryptfs", "-fg", "-q", "-extpass", "echo " + password, s.storage, s.mnt}
 		},
-		about: func() string { return firstLine("gocryptfs", "--version") },
+		About: func() string { return firstLine("gocryptfs", "--version") },
 	}, {
-		name:  "securefs",
+		Name:  "securefs",
 		needs: "securefs",
-		create: func(s *site) [][]string {
+		create: func(s *Site) [][]string {
 			return [][]string{{"securefs", "create", "--pass", password, s.storage}}
 		},
-		mount: func(s *site) []string {
+		mount: func(s *Site) []string {
 			return []string{"securefs", "mount", "--pass", password, s.storage, s.mnt}
 		},
-		about: func() string {
+		About: func() string {
 			return firstLine("dpkg-query", "-W", "-f", "${Package} ${Version}", "securefs")
 		},
 	}, {
-		name:   "encfs",
+		Name:   "encfs",
 		needs:  "encfs",
 		create: nothing, // the first mount makes it
-		mount: func(s *site) []string {
+		mount: func(s *Site) []string {
 			return []string{"encfs", "-f", "--standard", "--extpass", "echo " + password, s.storage, s.mnt}
 		},
-		about: func() string { return firstLine("encfs", "--version") },
+		About: func() string { return firstLine("encfs", "--version") },
 	}, {
-		name:   "cryfs",
+		Name:   "cryfs",
 		needs:  "cryfs",
 		create: nothing, // the first mount makes it
-		mount: func(s *site) []string {
+		mount: func(s *Site) []string {
 			// It asks nothing, and looks for no newer version of itself.
 			script := `export CRYFS_FRONTEND=noninteractive CRYFS_NO_UPDATE_CHECK=true CRYFS_LOCAL_STATE_DIR="$1"
 				echo "$2" | exec cryfs -f "$3" "$4"`
 			return []string{"sh", "-c", script, "sh", filepath.Join(s.dir, "state"), password, s.storage, s.mnt}
 		},
-		about: func() string { return firstLine("dpkg-query", "-W", "-f", "${Package} ${Version}", "cryfs") },
+		About: func() string { return firstLine("dpkg-query", "-W", "-f", "${Package} ${Version}", "cryfs") },
 	},
 		kmsfsSystem("kmsfs", kmsfs, nil, nil),
 		kmsfsSystem("kmsfs-volume", kmsfs, []string{"--keys", "volume"}, nil),
@@ -85,29 +90,38 @@ func systems(kmsfs, loopback string) []system {
 
 // kmsfsSystem is kmsfs with its own state directory, and so its own key
 // service, whose CPU time counts as well, and with flags of init and mount.
-func kmsfsSystem(name, program string, init, mount []string) system {
-	state := func(s *site) string { return filepath.Join(s.dir, "state") }
-	return system{
-		name:  name,
+func kmsfsSystem(name, program string, init, mount []string) System {
+	state := func(s *Site) string { return filepath.Join(s.dir, "state") }
+	return System{
+		Name:  name,
 		needs: program,
-		create: func(s *site) [][]string {
+		create: func(s *Site) [][]string {
 			argv := append([]string{program, "--state-dir", state(s), "init"}, init...)
 			return [][]string{append(argv, s.storage)}
 		},
-		mount: func(s *site) []string {
+		mount: func(s *Site) []string {
 			return append(append([]string{program, "--state-dir", state(s), "mount"}, mount...), s.storage, s.mnt)
 		},
-		about: func() string { return firstLine(program, "--version") },
+		About: func() string { return firstLine(program, "--version") },
 		stays: true,
 	}
 }
 
-func (s system) available() error {
+// Beside is the program of that name in the folder of the running one.
+func Beside(name string) string {
+	exe, err := os.Executable()
+	if err != nil {
+		return name
+	}
+	return filepath.Join(filepath.Dir(exe), name)
+}
+
+func (s System) available() error {
 	if s.needs == "" {
 		return nil
 	}
 	if _, err := exec.LookPath(s.needs); err != nil {
-		return fmt.Errorf("%s: %w", s.name, err)
+		return fmt.Errorf("%s: %w", s.Name, err)
 	}
 	return nil
 }

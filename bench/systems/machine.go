@@ -1,4 +1,4 @@
-package main
+package systems
 
 import (
 	"fmt"
@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine is where the numbers come from.
-type machine struct {
+// Machine is where the numbers come from.
+type Machine struct {
 	Kernel  string `json:"kernel"`
 	CPU     string `json:"cpu"`
 	Cores   int    `json:"cores"`
@@ -18,8 +18,8 @@ type machine struct {
 	Cold    bool   `json:"cold"`    // the kernel's caches are dropped, too
 }
 
-func describeMachine(dir string) (machine, error) {
-	m := machine{Cores: runtime.NumCPU()}
+func describeMachine(dir string) (Machine, error) {
+	m := Machine{Cores: runtime.NumCPU()}
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return m, err
@@ -63,7 +63,7 @@ func filesystemType(dir string) (string, error) {
 	return "unknown", nil
 }
 
-func (m machine) String() string {
+func (m Machine) String() string {
 	s := fmt.Sprintf("Linux %s, %d cores of %s, storage on %s", m.Kernel, m.Cores, m.CPU, m.Storage)
 	if !m.Cold {
 		s += "\nThe kernel's caches cannot be dropped here (run as root): cold means remounted only, and native is warm."
