@@ -5,6 +5,7 @@
 #   make test-long  the long ones too
 #   make demo       the whole thing at work, narrated
 #   make bench      kmsfs beside gocryptfs, securefs, go-fuse's loopback and ext4
+#   make bench-scale  whether what an operation costs grows with the directory, the tree, the file
 #   make bench-kms  the key service, and whether it is as fast as it has to be
 #   make mutate     whether the tests notice each small change of what decides who may do what
 #   make lint       gofmt, go vet, staticcheck, govulncheck
@@ -17,7 +18,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 
 GOBUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 
-.PHONY: build test test-long demo bench bench-kms mutate lint install uninstall clean
+.PHONY: build test test-long demo bench bench-scale bench-kms mutate lint install uninstall clean
 .DEFAULT_GOAL := build
 
 build:
@@ -40,6 +41,14 @@ bench: build
 	$(GOBUILD) -o bin/bench ./bench
 	$(GOBUILD) -o bin/bench-loopback ./bench/loopback
 	bin/bench --json bin/bench.json --markdown bin/bench.md $(BENCHFLAGS)
+
+# Hours, at full size. Less: make bench-scale BENCHFLAGS="-to 10000 -fs kmsfs,native"
+# The list of flags: bin/bench-scale -h
+bench-scale: build
+	scripts/install-deps.sh bench
+	$(GOBUILD) -o bin/bench-scale ./bench/growth
+	$(GOBUILD) -o bin/bench-loopback ./bench/loopback
+	bin/bench-scale -markdown bin/bench-scale.md $(BENCHFLAGS)
 
 # The list of flags: bin/bench-kms -h
 bench-kms: build
