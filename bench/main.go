@@ -24,7 +24,6 @@ import (
 	"syscall"
 
 	"kmsfs.dev/kmsfs/bench/systems"
-	"kmsfs.dev/kmsfs/fs/fstest"
 )
 
 type options struct {
@@ -114,14 +113,11 @@ func runScale(ctx context.Context, o options, sc scale, out io.Writer) (err erro
 		return err
 	}
 	fmt.Fprintln(out, lab.Machine)
-
-	b := &bench{scale: sc, workloads: work, progress: out, samples: make(map[key][]sample), broken: make(map[*site]error)}
-	if restore, unable := fstest.EnableUring(); unable == nil {
-		b.uring = true
-		defer func() { err = errors.Join(err, restore()) }()
-	} else {
-		fmt.Fprintf(out, "  no FUSE over io_uring: %v\n", unable)
+	if !lab.Uring {
+		fmt.Fprintln(out, "  no FUSE over io_uring (see README)")
 	}
+
+	b := &bench{scale: sc, workloads: work, progress: out, uring: lab.Uring, samples: make(map[key][]sample), broken: make(map[*site]error)}
 	defer func() {
 		if b.tree.archive != "" {
 			err = errors.Join(err, os.Remove(b.tree.archive))

@@ -4,16 +4,20 @@ import (
 	"context"
 	"errors"
 	"os"
+
+	"kmsfs.dev/kmsfs/fs/fstest"
 )
 
 // Lab is a directory on the disk to measure on, and the sites in it.
 type Lab struct {
 	Dir     string // everything of this run
 	Machine Machine
+	Uring   bool // FUSE over io_uring is to be had, and is what kmsfs takes
 
-	kin   *family
-	sites []*Site
-	ended chan struct{} // closed by Close
+	restore func() error // switches that off if it was
+	kin     *family
+	sites   []*Site
+	ended   chan struct{} // closed by Close
 }
 
 // OpenLab makes a lab below dir. When ctx is done, a filesystem that answers no
@@ -29,6 +33,9 @@ func OpenLab(ctx context.Context, dir string) (*Lab, error) {
 	}
 	if l.Machine, err = describeMachine(l.Dir); err != nil {
 		return nil, errors.Join(err, os.Remove(l.Dir))
+	}
+	if restore, unable := fstest.EnableUring(); unable == nil {
+		l.Uring, l.restore = true, restore
 	}
 	context.AfterFunc(ctx, func() { kin.breakHang(l.ended) })
 	return l, nil
@@ -53,6 +60,9 @@ func (l *Lab) Close() error {
 	var errs []error
 	for _, s := range l.sites {
 		errs = append(errs, s.destroy())
+	}
+	if l.restore != nil {
+		errs = append(errs, l.restore())
 	}
 	errs = append(errs, os.Remove(l.Dir))
 	close(l.ended)
