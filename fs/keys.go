@@ -245,13 +245,7 @@ func (k *keyring) open(fileID [16]byte, wrapped []byte, from, to string, who pri
 	if err != nil {
 		return nil, nil, asked, err
 	}
-	newer, key, err = opened(res)
-	if newer == nil {
-		newer = wrapped
-	}
-	if err == nil {
-		k.cache.put(fileID, newer, to, who, key, asked)
-	}
+	newer, key, err = k.opened(res, fileID, wrapped, to, who, asked)
 	return newer, key, asked, err
 }
 
@@ -271,20 +265,26 @@ func (k *keyring) opening(wrapped []byte, from, to string, who principal) []kmsa
 	return []kmsapi.BatchItem{k.reEncrypt(wrapped, from, to, who), k.decrypt(nil, to, who)} // of what the first makes
 }
 
-// opened is the answer to it: the data key, and its new wrapping if it has got one.
-func opened(res []kmsapi.BatchResult) (wrapped []byte, key *secret.Buffer, err error) {
+// opened is the answer to it: the data key, which the cache keeps, too, and its wrapping,
+// which is a new one if it was re-wrapped.
+func (k *keyring) opened(res []kmsapi.BatchResult, fileID [16]byte, wrapped []byte, to string, who principal, asked time.Time) ([]byte, *secret.Buffer, error) {
 	last := &res[len(res)-1]
 	defer secret.Wipe(last.Plaintext)
 	if len(res) > 1 {
 		if res[0].Err != nil {
 			return nil, nil, fmt.Errorf("re-wrap data key: %w", res[0].Err)
 		}
-		wrapped = res[0].CiphertextBlob
+		if blob := res[0].CiphertextBlob; blob != nil {
+			wrapped = blob
+		}
 	}
 	if last.Err != nil {
 		return nil, nil, fmt.Errorf("unwrap data key: %w", last.Err)
 	}
-	key, err = dataKey(last.Plaintext)
+	key, err := dataKey(last.Plaintext)
+	if err == nil {
+		k.cache.put(fileID, wrapped, to, who, key, asked)
+	}
 	return wrapped, key, err
 }
 

@@ -443,16 +443,12 @@ func (run *aheadRun) ask(files []aheadFile, items []kmsapi.BatchItem) {
 		return // an open will say what is wrong
 	}
 	for _, f := range files {
-		wrapped, key, err := opened(results[:f.items])
+		wrapped, key, err := r.keys.opened(results[:f.items], f.hdr.FileID, f.wrapped, f.to, theMount, asked)
 		results = results[f.items:]
 		if err != nil {
 			r.letGo(f.file)
 			continue
 		}
-		if wrapped == nil {
-			wrapped = f.wrapped
-		}
-		r.keys.cache.put(f.hdr.FileID, wrapped, f.to, theMount, key, asked)
 		run.keep(f, wrapped, key, asked)
 	}
 }
