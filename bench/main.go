@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -84,11 +83,10 @@ func usage() {
 
 // goSources is where the go command of this machine has its sources, or "".
 func goSources() string {
-	dir, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		return ""
+	if dir := systems.FirstLine("go", "env", "GOROOT"); filepath.IsAbs(dir) {
+		return dir
 	}
-	return strings.TrimSpace(string(dir))
+	return ""
 }
 
 func run(ctx context.Context, o options, out io.Writer) (err error) {

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/google/uuid"
-
 	"kmsfs.dev/kmsfs/internal/secret"
 	"kmsfs.dev/kmsfs/keysvc/internal/audit"
 	"kmsfs.dev/kmsfs/keysvc/internal/store"
@@ -159,7 +157,7 @@ func (s *Service) recordEvent(name string, k *key, details audit.ServiceEventDet
 		EventName:           name,
 		SourceIPAddress:     internal,
 		UserAgent:           internal,
-		EventID:             uuid.NewString(),
+		EventID:             audit.NewID(),
 		Resources:           []audit.Resource{{AccountID: k.record.Account, Type: audit.TypeKey, ARN: k.arn}},
 		EventType:           audit.TypeServiceEvent,
 		ServiceEventDetails: &details,

@@ -48,7 +48,7 @@ func All(kmsfs, loopback string) []System {
 		mount: func(s *Site) []string {
 			return []string{"gocryptfs", "-fg", "-q", "-extpass", "echo " + password, s.storage, s.mnt}
 		},
-		About: func() string { return firstLine("gocryptfs", "--version") },
+		About: func() string { return FirstLine("gocryptfs", "--version") },
 	}, {
 		Name:  "securefs",
 		needs: "securefs",
@@ -59,7 +59,7 @@ func All(kmsfs, loopback string) []System {
 			return []string{"securefs", "mount", "--pass", password, s.storage, s.mnt}
 		},
 		About: func() string {
-			return firstLine("dpkg-query", "-W", "-f", "${Package} ${Version}", "securefs")
+			return FirstLine("dpkg-query", "-W", "-f", "${Package} ${Version}", "securefs")
 		},
 	}, {
 		Name:   "encfs",
@@ -68,7 +68,7 @@ func All(kmsfs, loopback string) []System {
 		mount: func(s *Site) []string {
 			return []string{"encfs", "-f", "--standard", "--extpass", "echo " + password, s.storage, s.mnt}
 		},
-		About: func() string { return firstLine("encfs", "--version") },
+		About: func() string { return FirstLine("encfs", "--version") },
 	}, {
 		Name:   "cryfs",
 		needs:  "cryfs",
@@ -79,7 +79,7 @@ func All(kmsfs, loopback string) []System {
 				echo "$2" | exec cryfs -f "$3" "$4"`
 			return []string{"sh", "-c", script, "sh", filepath.Join(s.dir, "state"), password, s.storage, s.mnt}
 		},
-		About: func() string { return firstLine("dpkg-query", "-W", "-f", "${Package} ${Version}", "cryfs") },
+		About: func() string { return FirstLine("dpkg-query", "-W", "-f", "${Package} ${Version}", "cryfs") },
 	},
 		kmsfsSystem("kmsfs", kmsfs, nil, nil),
 		kmsfsSystem("kmsfs-volume", kmsfs, []string{"--keys", "volume"}, nil),
@@ -102,7 +102,7 @@ func kmsfsSystem(name, program string, init, mount []string) System {
 		mount: func(s *Site) []string {
 			return append(append([]string{program, "--state-dir", state(s), "mount"}, mount...), s.storage, s.mnt)
 		},
-		About: func() string { return firstLine(program, "--version") },
+		About: func() string { return FirstLine(program, "--version") },
 		stays: true,
 	}
 }
@@ -126,7 +126,7 @@ func (s System) available() error {
 	return nil
 }
 
-func firstLine(argv ...string) string {
+func FirstLine(argv ...string) string {
 	out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
 	if err != nil {
 		return "version unknown: " + err.Error()
