@@ -138,27 +138,6 @@ func TestFailureOfOneSystemIsReported(t *testing.T) {
 	assertNothingLeft(t, work)
 }
 
-func TestMedian(t *testing.T) {
-	for _, c := range []struct {
-		in   []time.Duration
-		want time.Duration
-	}{
-		{[]time.Duration{7}, 7},
-		{[]time.Duration{9, 1, 5}, 5},
-		{[]time.Duration{8, 2, 4, 100}, 6},
-	} {
-		before := append([]time.Duration(nil), c.in...)
-		if got := median(c.in); got != c.want {
-			t.Errorf("median(%v) = %d, want %d", before, got, c.want)
-		}
-		for i := range before {
-			if before[i] != c.in[i] {
-				t.Fatalf("median reordered its argument: %v", c.in)
-			}
-		}
-	}
-}
-
 // TestRatioIsSpeed compares within each turn: the second was disturbed as a whole,
 // and the last has no counterpart.
 func TestRatioIsSpeed(t *testing.T) {

@@ -2,21 +2,11 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
-)
 
-// median of a list that is not empty; the mean of the middle two when even.
-func median[T time.Duration | float64](d []T) T {
-	d = slices.Clone(d)
-	slices.Sort(d)
-	m := len(d) / 2
-	if len(d)%2 == 1 {
-		return d[m]
-	}
-	return (d[m-1] + d[m]) / 2
-}
+	"kmsfs.dev/kmsfs/bench/median"
+)
 
 func (b *bench) median(workload, system string, pick func(sample) time.Duration) (time.Duration, bool) {
 	samples := b.samples[key{workload, system}]
@@ -27,7 +17,7 @@ func (b *bench) median(workload, system string, pick func(sample) time.Duration)
 	for i, s := range samples {
 		all[i] = pick(s)
 	}
-	return median(all), true
+	return median.Of(all), true
 }
 
 func wall(s sample) time.Duration { return s.Wall }
@@ -53,7 +43,7 @@ func (b *bench) ratio(workload, system, base string) (float64, bool) {
 	for i := range turns {
 		turns[i] = float64(refs[i].Wall) / float64(max(samples[i].Wall, 1))
 	}
-	return median(turns), true
+	return median.Of(turns), true
 }
 
 // show is a duration in the workload's unit: a rate, or the time itself.

@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"slices"
 	"strings"
+
+	"kmsfs.dev/kmsfs/bench/median"
 )
 
 // measures are the rows, and the panels, in their order. Those of memory are MiB,
@@ -32,11 +33,11 @@ type results struct {
 
 // at is the median of the rounds.
 func (r *results) at(measure, system string, size int) (float64, bool) {
-	v := slices.Sorted(slices.Values(r.values[key{measure, system, size}]))
+	v := r.values[key{measure, system, size}]
 	if len(v) == 0 {
 		return 0, false
 	}
-	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2, true
+	return median.Of(v), true
 }
 
 // growth is the last size's cost as a multiple of the first one's, of those measured.

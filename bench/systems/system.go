@@ -126,6 +126,7 @@ func (s System) available() error {
 	return nil
 }
 
+// FirstLine is the first line that a program prints, or why there is none.
 func FirstLine(argv ...string) string {
 	out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
 	if err != nil {
