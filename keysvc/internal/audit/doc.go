@@ -55,7 +55,8 @@
 //   - can cut off the end, back to any earlier line, so that it looks like a
 //     service that was killed. The service keeps the last checkpoint ([Head]) where
 //     the log's attacker cannot write, and gives it to [Open] and to Verify, which
-//     then miss what was cut off;
+//     then miss what was cut off. A service that was killed may not have kept those of
+//     its last second ([Options].TellDelay);
 //   - can put back an older copy of everything, the service's own state included.
 //     Nothing inside can tell that. A checkpoint kept elsewhere
 //     ([VerifyOptions].Anchor) does: it must be in the log.

@@ -28,6 +28,9 @@ func fixed(o Options) Options {
 	if o.Signer == nil {
 		o.Signer = testKey(1)
 	}
+	if o.TellDelay == 0 {
+		o.TellDelay = time.Nanosecond
+	}
 	o.Region, o.Account = "us-east-1", "000000000000"
 	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	var ticks, ids atomic.Int64

@@ -30,6 +30,9 @@ type Options struct {
 	// ExpectedHead: in order, one at a time, the last one when several are made
 	// meanwhile. Open and Close tell of theirs before they return.
 	OnCheckpoint func(Head)
+	// TellDelay is how long after one checkpoint OnCheckpoint is told of another;
+	// 1 s if 0. To keep one costs the disk as much as many records do.
+	TellDelay time.Duration
 
 	// Region and Account are for records that name none.
 	Region, Account string
@@ -115,6 +118,7 @@ type Log struct {
 	checkpointed  Head      // last checkpoint written
 	head          Head      // last checkpoint that is durable
 	told          Head      // to OnCheckpoint
+	toldAt        time.Time // when OnCheckpoint had kept it
 	telling       bool      // tell is running
 
 	kick   chan struct{} // wakes the syncer
@@ -176,6 +180,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.CheckpointAfter <= 0 {
 		o.CheckpointAfter = time.Second
+	}
+	if o.TellDelay <= 0 {
+		o.TellDelay = time.Second
 	}
 	if o.SyncDelay <= 0 {
 		o.SyncDelay = 5 * time.Millisecond

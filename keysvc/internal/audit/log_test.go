@@ -285,6 +285,25 @@ func TestCheckpointByTime(t *testing.T) {
 	}
 }
 
+// TestTellDelay: of many checkpoints, few are told of, and the last one when the log is
+// closed.
+func TestTellDelay(t *testing.T) {
+	var heads []Head
+	l := open(t, Options{Dir: t.TempDir(), CheckpointEvery: 2, TellDelay: time.Hour, OnCheckpoint: func(h Head) { heads = append(heads, h) }})
+	if len(heads) != 1 {
+		t.Fatalf("opening the log told of %d checkpoints", len(heads))
+	}
+	for i := range 20 {
+		if _, err := l.Append(named(fmt.Sprint(i)), true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closeLog(t, l)
+	if n := len(heads); n > 3 || heads[n-1] != l.Head() { // closing it makes one or two
+		t.Errorf("told of %v, the last checkpoint is %v", heads, l.Head())
+	}
+}
+
 // TestSyncByItself: what nobody waits for is durable soon.
 func TestSyncByItself(t *testing.T) {
 	l := open(t, Options{Dir: t.TempDir()})

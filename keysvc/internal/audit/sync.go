@@ -117,15 +117,27 @@ func (l *Log) synced(n int, upTo uint64, head Head, err error) {
 func (l *Log) tell() {
 	for {
 		l.mu.Lock()
-		h := l.head
-		if h == l.told {
+		if l.head == l.told {
 			l.telling = false
 			l.mu.Unlock()
 			return
 		}
+		early := time.Until(l.toldAt.Add(l.opts.TellDelay))
+		l.mu.Unlock()
+		if early > 0 {
+			select {
+			case <-time.After(early):
+			case <-l.stop: // Close waits
+			}
+		}
+		l.mu.Lock()
+		h := l.head
 		l.told = h
 		l.mu.Unlock()
 		l.opts.OnCheckpoint(h)
+		l.mu.Lock()
+		l.toldAt = time.Now()
+		l.mu.Unlock()
 	}
 }
 
