@@ -51,7 +51,8 @@ type file struct {
 	hdrDirty bool         // hdr has changes that are not on disk
 	shown    atomic.Int64 // length, for stat; readable without mu
 
-	ahead atomic.Pointer[aheadRun] // the run that opened it and holds it for an open to come
+	ahead  atomic.Pointer[aheadRun] // the run that opened it and holds it for an open to come
+	coming atomic.Bool              // a run is opening it
 }
 
 // tailPage is the plaintext of the page that was written last, so that appends

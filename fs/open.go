@@ -38,7 +38,7 @@ func (r *Root) openHandle(n *node, flags uint32, who principal) (uint64, error) 
 	if want == accessWrite && r.opts.ReadOnly {
 		return 0, unix.EROFS
 	}
-	if want == accessRead && n.file.Load() == nil {
+	if want == accessRead && n.toCome() {
 		r.willOpen(n)
 	}
 	f, err := r.hold(n, want, who)

@@ -92,7 +92,14 @@ func (r *Root) opensAhead() bool {
 	return r.keys.perFile() && r.opts.KeyCacheTTL >= aheadWait && r.opts.Authorize == AuthorizeVolume
 }
 
-// willOpen tells of an open of n, which is not open; other files may be opened
+// toCome reports whether a file is not open, or is just being opened by a run: who did
+// not wait for that would ask for its key a second time.
+func (n *node) toCome() bool {
+	f := n.file.Load()
+	return f == nil || f.coming.Load()
+}
+
+// willOpen tells of an open of n, which is to come; other files may be opened
 // with it.
 func (r *Root) willOpen(n *node) {
 	if !r.opensAhead() {
@@ -426,6 +433,9 @@ func (run *aheadRun) open(batch []string) {
 	if len(files) > 0 {
 		run.ask(files, items)
 	}
+	for _, f := range begun {
+		f.coming.Store(false)
+	}
 	if attached > 0 && run.opened == 0 {
 		run.vain = true
 	}
@@ -508,6 +518,7 @@ func (run *aheadRun) attach(f *file) (a aheadFile, ok bool) {
 		return a, false
 	}
 	f.refs = 1
+	f.coming.Store(true)
 	n.file.Store(f)
 	return aheadFile{file: f, from: f.path, to: f.wrappingNow(), wrapped: f.wrapped}, true
 }

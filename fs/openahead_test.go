@@ -362,6 +362,41 @@ func TestOpenAheadSlowService(t *testing.T) {
 	})
 }
 
+// TestOpenAheadAsksOnce: who comes to a file that is just being opened waits for that, and
+// does not ask for its key as well.
+func TestOpenAheadAsksOnce(t *testing.T) {
+	v := fstest.New(t, fstest.Unmounted())
+	service := newValve(t, v)
+	v.Mount()
+	all := aheadTree(t, v, 1, 100)
+	v.Remount()
+	service.delay.Store(int64(20 * time.Millisecond))
+	for _, name := range all {
+		if err := aheadRead(v, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	segments, err := filepath.Glob(filepath.Join(v.State, "audit", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	for _, name := range segments {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(b)) {
+			if strings.Contains(line, `"eventName":"Decrypt"`) && strings.Contains(line, `"kmsfs:path"`) {
+				asked++
+			}
+		}
+	}
+	if asked != len(all) {
+		t.Errorf("asked for %d keys of %d files", asked, len(all))
+	}
+}
+
 // TestOpenAheadCorrectsSize: a size that is found to be wrong when a file is
 // opened ahead is not what the kernel goes by when the file is opened.
 func TestOpenAheadCorrectsSize(t *testing.T) {
