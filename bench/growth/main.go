@@ -52,7 +52,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, o options, out, progress io.Writer) error {
+func run(ctx context.Context, o options, out, progress io.Writer) (err error) {
 	chosen, err := systems.Named(o.fs, systems.All(o.kmsfs, o.loopback))
 	if err != nil {
 		return err
@@ -64,12 +64,20 @@ func run(ctx context.Context, o options, out, progress io.Writer) error {
 	for _, s := range chosen {
 		r.systems = append(r.systems, s.Name)
 	}
-	machine, failed := measureAll(ctx, o, chosen, r, progress)
+	lab, err := systems.OpenLab(ctx, o.dir)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		fmt.Fprintln(progress, "removing what was made") // millions of files, which takes minutes
+		err = errors.Join(err, lab.Close())
+	}()
+	failed := measureAll(ctx, o, lab, chosen, r, progress)
 	if ctx.Err() != nil {
 		return failed
 	}
 	var md bytes.Buffer
-	fmt.Fprintf(&md, "%v; %d rounds.\n", machine, o.rounds)
+	fmt.Fprintf(&md, "%v; %d rounds.\n", lab.Machine, o.rounds)
 	r.markdown(&md)
 	if _, err := out.Write(md.Bytes()); err != nil {
 		return errors.Join(failed, err)
@@ -82,16 +90,11 @@ func run(ctx context.Context, o options, out, progress io.Writer) error {
 
 // measureAll measures every subject at every size, on each system in turn. All
 // that removes many files comes last: ext4 is slow to reuse inodes just deleted.
-func measureAll(ctx context.Context, o options, chosen []systems.System, r *results, progress io.Writer) (m systems.Machine, err error) {
-	lab, err := systems.OpenLab(ctx, o.dir)
-	if err != nil {
-		return m, err
-	}
-	defer func() { err = errors.Join(err, lab.Close()) }()
+func measureAll(ctx context.Context, o options, lab *systems.Lab, chosen []systems.System, r *results, progress io.Writer) (err error) {
 	sites := make([]*systems.Site, len(chosen))
 	for i, sys := range chosen {
 		if sites[i], err = lab.Add(ctx, sys); err != nil {
-			return lab.Machine, err
+			return err
 		}
 	}
 	missing := make(map[string]bool) // what no room was for
@@ -122,12 +125,12 @@ func measureAll(ctx context.Context, o options, chosen []systems.System, r *resu
 						}
 						fmt.Fprintln(progress, what)
 						if err := work(j); err != nil {
-							return lab.Machine, fmt.Errorf("%s: %w", what, err)
+							return fmt.Errorf("%s: %w", what, err)
 						}
 					}
 				}
 			}
 		}
 	}
-	return lab.Machine, nil
+	return nil
 }
