@@ -37,6 +37,7 @@ const (
 	// aheadUnused bounds the files of a run that wait to be used: with so many
 	// of them, an open of yet another belongs to no walk in the names' order.
 	aheadUnused = 8 * aheadBatch
+	aheadAstray = 2           // rows of opens in no order, of which none was used, end a run
 	aheadRuns   = 16          // at a time: a walk leaves directories for those below them
 	aheadWait   = time.Second // for the next open of a run
 	// aheadNames bounds the directory that is looked at: to find the next names
@@ -68,6 +69,7 @@ type aheadRun struct {
 	mu      sync.Mutex // guards what follows; one batch is opened at a time
 	row     []string   // the names last opened that were not open, since rowUsed files were used
 	rowUsed int64
+	astray  int      // rows in no order since
 	listed  []string // the names of the directory's files
 	names   aheadSequence
 	taken   []bool  // which of the names have been opened ahead, or asked for
@@ -178,7 +180,7 @@ func (run *aheadRun) openFrom(n *node, name string) {
 	if run.ended {
 		return
 	}
-	run.findOrder(name)
+	inOrder := run.findOrder(name)
 	at, found := run.names.at[name]
 	if !found {
 		return
@@ -187,8 +189,11 @@ func (run *aheadRun) openFrom(n *node, name string) {
 	if run.taken[at] {
 		return
 	}
-	if run.unused.Load() >= aheadUnused {
+	if run.unused.Load() >= aheadUnused || run.astray >= aheadAstray {
 		run.vain = true
+		return
+	}
+	if !inOrder {
 		return
 	}
 	run.openNext()
@@ -200,27 +205,41 @@ func (run *aheadRun) openFrom(n *node, name string) {
 }
 
 // findOrder sees to it that the names are in the order in which files are being
-// opened. Holds: run.mu.
-func (run *aheadRun) findOrder(name string) {
+// opened. It reports whether the open of name belongs to that, as far as is known.
+// Holds: run.mu.
+func (run *aheadRun) findOrder(name string) bool {
 	if run.listed == nil {
 		run.listed = run.list()
 		run.setNames(sequenceOf(run.listed, run.row, aheadOrder(run.order.Load())))
-		return
+		return run.inOrder()
 	}
 	if _, known := run.names.at[name]; !known {
-		return // made since
+		return false // made since
 	}
 	if used := run.used.Load(); used != run.rowUsed {
-		run.row, run.rowUsed = nil, used
+		run.row, run.rowUsed, run.astray = nil, used, 0
 	}
 	run.row = appendRow(run.row, name)
-	if len(run.row) < aheadAfter || run.names.follows(run.row) {
-		return
+	if len(run.row) < aheadAfter || run.inOrder() {
+		return run.inOrder()
 	}
-	if s, ok := otherSequence(run.listed, run.row, run.names.order); ok {
+	s, ok := otherSequence(run.listed, run.row, run.names.order)
+	if ok {
 		run.setNames(s)
+	} else {
+		run.astray++
 	}
 	run.row = nil // not at each open, if there is no order
+	return ok
+}
+
+// inOrder reports whether the names last opened are in order. One alone is, unless
+// those before were not. Holds: run.mu.
+func (run *aheadRun) inOrder() bool {
+	if len(run.row) < 2 {
+		return run.astray == 0
+	}
+	return run.names.follows(run.row)
 }
 
 // setNames puts the names into another order. Holds: run.mu.
