@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"text/tabwriter"
+
+	"kmsfs.dev/kmsfs/bench/median"
 )
 
 // results are the samples of all rounds.
@@ -18,15 +19,14 @@ type results struct {
 	InProcess, OneGrant, ManyGrants []sample
 }
 
-// median is that of each number.
-func median(all []sample) (m sample) {
+// medians is that of each number.
+func medians(all []sample) (m sample) {
 	of := func(number func(sample) float64) float64 {
 		v := make([]float64, len(all))
 		for i, s := range all {
 			v[i] = number(s)
 		}
-		slices.Sort(v)
-		return v[len(v)/2]
+		return median.Of(v)
 	}
 	m.PerSecond = of(func(s sample) float64 { return s.PerSecond })
 	m.P50 = of(func(s sample) float64 { return s.P50 })
@@ -50,7 +50,7 @@ func (r *results) print(w io.Writer) error {
 	fmt.Fprintln(t, "\tper second\tp50 us\tp99 us\tcpu us\t")
 	missed := 0
 	line := func(what string, all []sample, note string) {
-		m := median(all)
+		m := medians(all)
 		fmt.Fprintf(t, "%s\t%.0f\t%.1f\t%.1f\t%.1f\t%s\n", what, m.PerSecond, m.P50, m.P99, m.CPU, note)
 	}
 	wanted := func(ok bool, format string, args ...any) string {
@@ -60,15 +60,15 @@ func (r *results) print(w io.Writer) error {
 		}
 		return fmt.Sprintf(format, args...)
 	}
-	empty, single, batches := median(r.Empty).PerSecond, median(r.Single).PerSecond, median(r.Batches).PerSecond
+	empty, single, batches := medians(r.Empty).PerSecond, medians(r.Single).PerSecond, medians(r.Batches).PerSecond
 	line("unix socket: empty handler", r.Empty, "")
 	line("unix socket: GenerateDataKey", r.Single,
 		wanted(single >= leastOfEmpty*empty, "%.2f of the empty handler, at least %.2f", single/empty, leastOfEmpty))
 	line(fmt.Sprintf("unix socket: keys in batches of %d", batchSize), r.Batches,
 		wanted(batches >= leastOfSingle*single, "%.1f times GenerateDataKey, at least %d", batches/single, leastOfSingle))
-	direct := median(r.InProcess).PerSecond
+	direct := medians(r.InProcess).PerSecond
 	line("in process: GenerateDataKey", r.InProcess, wanted(direct >= leastInProcess, "at least %d", leastInProcess))
-	one, many := median(r.OneGrant), median(r.ManyGrants)
+	one, many := medians(r.OneGrant), medians(r.ManyGrants)
 	line("in process, by the only grant", r.OneGrant, "")
 	line(fmt.Sprintf("in process, by one of %d grants", r.MostGrants), r.ManyGrants,
 		wanted(many.P50 <= mostOfOneGrant*one.P50, "%.2f of the time with one, at most %.1f", many.P50/one.P50, mostOfOneGrant))
