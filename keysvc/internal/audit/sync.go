@@ -115,13 +115,8 @@ func (l *Log) synced(n int, upTo uint64, head Head, err error) {
 
 // tell gives OnCheckpoint the last head until there is no newer one.
 func (l *Log) tell() {
-	for {
-		l.mu.Lock()
-		if l.head == l.told {
-			l.telling = false
-			l.mu.Unlock()
-			return
-		}
+	l.mu.Lock()
+	for l.head != l.told {
 		early := time.Until(l.toldAt.Add(l.opts.TellDelay))
 		l.mu.Unlock()
 		if early > 0 {
@@ -132,13 +127,13 @@ func (l *Log) tell() {
 		}
 		l.mu.Lock()
 		h := l.head
-		l.told = h
 		l.mu.Unlock()
 		l.opts.OnCheckpoint(h)
 		l.mu.Lock()
-		l.toldAt = time.Now()
-		l.mu.Unlock()
+		l.told, l.toldAt = h, time.Now()
 	}
+	l.telling = false
+	l.mu.Unlock()
 }
 
 // syncLoop begins syncs when they are due or waited for, and writes checkpoints
