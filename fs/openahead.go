@@ -69,7 +69,7 @@ type aheadRun struct {
 	mu      sync.Mutex // guards what follows; one batch is opened at a time
 	row     []string   // the names last opened that were not open, since rowUsed files were used
 	rowUsed int64
-	astray  int      // rows in no order since
+	astray  int      // rows in no order, since then too
 	listed  []string // the names of the directory's files
 	names   aheadSequence
 	taken   []bool  // which of the names have been opened ahead, or asked for
@@ -220,8 +220,8 @@ func (run *aheadRun) findOrder(name string) bool {
 		run.row, run.rowUsed, run.astray = nil, used, 0
 	}
 	run.row = appendRow(run.row, name)
-	if len(run.row) < aheadAfter || run.inOrder() {
-		return run.inOrder()
+	if inOrder := run.inOrder(); inOrder || len(run.row) < aheadAfter {
+		return inOrder
 	}
 	s, ok := otherSequence(run.listed, run.row, run.names.order)
 	if ok {
