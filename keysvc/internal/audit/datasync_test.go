@@ -87,6 +87,20 @@ func TestDatasyncGivenUp(t *testing.T) {
 	if err := s.submit(f); err != nil {
 		t.Fatal(err)
 	}
+	// The kernel may end two at a time in either order.
+	done, err := s.done.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = done.Control(func(fd uintptr) {
+		ended := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		if n, err := unix.Poll(ended, 60_000); n != 1 {
+			t.Errorf("the first sync has not ended: %v", err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := s.submit(f); err != nil {
 		t.Fatal(err)
 	}
