@@ -366,7 +366,7 @@ func (f *file) accept(wrapped []byte, path string, who principal, asked time.Tim
 	case f.r.opts.ReadOnly: // it only asks, and keeps the old wrapping
 	case f.r.sweeping():
 		f.wrapped, f.path, f.unstored = wrapped, path, true // the sweep writes it
-		f.r.rewrap.opened.Store(asked.UnixNano())
+		f.r.sweeps.opened.Store(asked.UnixNano())
 	default:
 		return f.storeWrapped(wrapped, path)
 	}

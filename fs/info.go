@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -8,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
 
 // InfoXattr is a virtual extended attribute of everything in a mount: an Info
@@ -19,6 +22,7 @@ type Info struct {
 	Volume     string
 	CipherDir  string
 	WorkerPid  int
+	Control    string `json:",omitempty"` // the socket of the worker's door, see package daemon/worker
 	KMSKey     string
 	Keys       string
 	Context    string
@@ -32,6 +36,7 @@ type Info struct {
 	FileID            string            `json:",omitempty"`
 	EncryptionContext map[string]string `json:",omitempty"` // what the key service is told on open
 	WrappedUnder      string            `json:",omitempty"` // the path the key is wrapped under, when another than Path
+	KeyMaterial       string            `json:",omitempty"` // what the key is wrapped under: half of the key material's id, in hex
 	KeyEpoch          uint16            `json:",omitempty"`
 	Settled           *bool             `json:",omitempty"`
 	Holes             int               `json:",omitempty"`
@@ -54,7 +59,7 @@ func ReadInfo(path string) (*Info, error) {
 // info makes the Info of n. Holds: n.mu.
 func (r *Root) info(n *node) ([]byte, error) {
 	i := &Info{
-		Volume: r.conf.Volume, CipherDir: r.path, WorkerPid: os.Getpid(), KMSKey: r.conf.KMSKey,
+		Volume: r.conf.Volume, CipherDir: r.path, WorkerPid: os.Getpid(), Control: r.opts.Control, KMSKey: r.conf.KMSKey,
 		Keys: string(r.conf.Keys), Context: string(r.conf.Context), Algorithm: r.conf.Algorithm,
 		ReadOnly: r.opts.ReadOnly, Recovering: r.recovering(), Type: typeName(n.kind),
 	}
@@ -78,6 +83,9 @@ func (r *Root) info(n *node) ([]byte, error) {
 		f.mu.RUnlock()
 		if r.keys.perFile() {
 			i.EncryptionContext = r.keys.fileContext(contextOf(i.Path))
+			if under, ok := kmsapi.ParseBlob(f.wrapped); ok {
+				i.KeyMaterial = hex.EncodeToString(under.MaterialID[:])
+			}
 			if r.keys.bindsPath() && f.path != contextOf(i.Path) {
 				i.WrappedUnder = f.path
 			}

@@ -60,6 +60,10 @@ type keyring struct {
 	cache  *keyCache      // of keys=path
 
 	wrappedLen atomic.Int64 // of the last new key; 0: none was made
+
+	// renewing says that Root.Rewrap walks the tree: what is renamed or linked comes
+	// under the newest key material, wherever the walk is.
+	renewing atomic.Bool
 }
 
 // volumeKeySize is the size of a volume key in bytes, as EBS asks for.
@@ -298,9 +302,14 @@ func (k *keyring) decrypt(wrapped []byte, path string, who principal) kmsapi.Bat
 
 // rewrap moves a wrapped data key from one path to another without seeing it.
 // The caller needs kms:ReEncryptFrom on the old path and ReEncryptTo on the new.
+// Where that changes nothing the key service is asked only if all keys of the volume
+// are being re-wrapped, see renewing.
 func (k *keyring) rewrap(wrapped []byte, from, to string, who principal) ([]byte, error) {
-	if !k.bindsPath() || from == to {
+	if !k.perFile() || (!k.bindsPath() || from == to) && !k.renewing.Load() {
 		return wrapped, nil
+	}
+	if !k.bindsPath() || from == to {
+		to, who = from, theMount // it is nothing that the caller wants
 	}
 	res, err := one(context.Background(), k.svc, k.reEncrypt(wrapped, from, to, who))
 	if err != nil {

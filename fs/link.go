@@ -1,6 +1,8 @@
 package fs
 
 import (
+	"bytes"
+
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
@@ -51,13 +53,16 @@ func (r *Root) linkFile(n *node, p *place, who principal, st *unix.Stat_t) error
 	if err := f.flush(); err != nil {
 		return err
 	}
-	path := contextOf(p.path)
+	path := f.path
+	if r.keys.bindsPath() {
+		path = contextOf(p.path)
+	}
 	wrapped, err := r.keys.rewrap(f.wrapped, f.path, path, who)
 	if err != nil {
 		return err
 	}
-	if !r.keys.bindsPath() {
-		path = f.path
+	if bytes.Equal(wrapped, f.wrapped) {
+		defer r.noteUnwalked()
 	}
 	e := f.nameEntry()
 	if r.conf.Keys == format.KeysPath {
@@ -86,9 +91,10 @@ func (r *Root) linkFile(n *node, p *place, who principal, st *unix.Stat_t) error
 // the move record vouches for it.
 func (r *Root) linkNameless(n *node, f *file, p *place, e *format.NameEntry, st *unix.Stat_t) error {
 	m := &move{n: n, file: f, to: nameRef{p.parent, p.name, p.stored}, wrapped: f.wrapped, path: f.path, counter: f.hdr.Counter + 1}
-	if r.keys.bindsPath() {
+	if r.keys.perFile() {
 		m.wrapped, m.path = e.Wrapped, e.Path
 	}
+	m.asIs = bytes.Equal(m.wrapped, f.wrapped)
 	m.bound = r.putMove(object{fd: f.fd}, f.hdr.FileID, m.counter, p.stored.Tag) == nil
 	if m.bound && format.PathFits(len(m.wrapped), m.path) && !f.hdr.KeyInRecord {
 		e = nil

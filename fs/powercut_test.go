@@ -66,7 +66,7 @@ func recordAndCut(t *testing.T, init []string, seed uint64, states int) {
 }
 
 // recordDisk runs a workload on a mount whose ciphertext directory is a recorder,
-// with two remounts in it.
+// with two remounts in it, and has all keys re-wrapped now and then.
 func recordDisk(t *testing.T, v *fstest.Volume, bin string, seed uint64) (*workload.Workload, []powercut.Event) {
 	t.Helper()
 	dir := fstest.Dir(t)
@@ -106,7 +106,11 @@ func recordDisk(t *testing.T, v *fstest.Volume, bin string, seed uint64) (*workl
 	}
 	w.Steps[0].Start, w.Steps[0].End = w.Position(), w.Position()
 	for range 3 {
-		for range 60 {
+		for i := range 60 {
+			if i == 30 {
+				sub.Must("key", "rotate", kmsKey(t, sub))
+				sub.Must("rewrap", sub.Mnt)
+			}
 			if err := w.Step(); err != nil {
 				t.Fatalf("%v\n%s", err, w.Log(10))
 			}

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -55,6 +56,7 @@ type move struct {
 	undos    []func() error    // take back what was announced
 	wrapped  []byte            // a file's key as wrapped for the new path
 	path     string
+	asIs     bool // the wrapping stays as it was, on disk at least
 }
 
 func (r *Root) rename(fromDir *node, oldName string, toDir *node, newName string, flags uint, who principal) error {
@@ -204,13 +206,14 @@ func (r *Root) prepareFile(m *move, who principal) error {
 	if err != nil {
 		return err
 	}
-	m.wrapped, m.path = f.wrapped, f.path
+	m.path = f.path
 	if r.keys.bindsPath() {
-		if m.wrapped, err = r.keys.rewrap(f.wrapped, f.path, path, who); err != nil {
-			return err
-		}
 		m.path = path
 	}
+	if m.wrapped, err = r.keys.rewrap(f.wrapped, f.path, m.path, who); err != nil {
+		return err
+	}
+	m.asIs = bytes.Equal(m.wrapped, f.wrapped) || f.readonly
 	// A header that relies on a record, or is going to, needs it at the new name.
 	if !m.bound || f.hdr.KeyInRecord || !format.PathFits(len(m.wrapped), m.path) {
 		m.putEntry()
@@ -367,6 +370,9 @@ func (r *Root) moveNames(moves []*move, flags uint) error {
 			}
 			r.sweepLater(m.n)
 		}
+		if m.dir != nil || m.asIs {
+			r.noteUnwalked()
+		}
 	}
 	return nil
 }
@@ -422,7 +428,7 @@ func (f *file) follow(m *move) {
 	f.r.tree.RLock()
 	f.r.foldFileLater(f.n, m.counter)
 	f.r.tree.RUnlock()
-	if f.r.keys.bindsPath() && !f.readonly && !f.hdr.KeyInRecord && format.PathFits(len(f.wrapped), f.path) {
+	if !m.asIs && !f.hdr.KeyInRecord && format.PathFits(len(f.wrapped), f.path) {
 		f.keyToHeader()
 	}
 }

@@ -2,261 +2,266 @@ package fs
 
 import (
 	"context"
-	"slices"
+	"encoding/hex"
+	"errors"
+	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"kmsfs.dev/kmsfs/fs/internal/backing"
 	"kmsfs.dev/kmsfs/fs/internal/names"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
 
-// After a directory rename the keys of all files below it are still wrapped
-// under their old paths. Opening such a file re-wraps its key first; a sweep
-// in the background does the rest, so that policies and audit log see today's
-// paths soon. The sweep is a convenience: what it does not reach, because it
-// is refused or the mount goes away, waits for a later open.
+// ErrRewrapping says that a volume's keys are being re-wrapped already.
+var ErrRewrapping = errors.New("the volume's keys are being re-wrapped already")
 
-// rewrapBatch is how many keys go to the key service at a time.
-const rewrapBatch = 128
+// RewrapOptions of Root.Rewrap. What is nil is left out.
+type RewrapOptions struct {
+	// Progress is called twice a second and at the end.
+	Progress func(RewrapSummary)
+	// Failed is called for each key that stays as it was, and for each directory that
+	// cannot be looked through.
+	Failed func(RewrapFailure)
+	// Replacing is called before the configuration is replaced by next, and its error
+	// prevents that.
+	Replacing func(next *Config) error
+}
 
-const (
-	// rewrapDelay lets renames that come in series pass before the sweep starts,
-	// and opens before it goes on: a program that reads what was renamed re-wraps
-	// the keys itself, and would share the processors with it.
-	rewrapDelay = 2 * time.Second
-	// rewrapPatience bounds each wait for opens: a server that never pauses must
-	// not keep the rest under old paths.
-	rewrapPatience = 30 * time.Second
-)
+// RewrapSummary tells how far Rewrap has come.
+type RewrapSummary struct {
+	Volume      string
+	KMSKey      string
+	KeyMaterial string // what all keys are under afterwards, as in Info; "" for key services that do not tell
+	Total       int64  // names of regular files, counted at the start; 0: none are looked at
+	Files       int64  // of these, how many have been looked at
+	Rewrapped   int64  // keys, the volume key not among them
+	Failed      int64
+	VolumeKey   bool // it was re-wrapped
+}
 
-// sweepLater has the keys below the directory n re-wrapped in the background.
-// Holds: tree, shared suffices.
-func (r *Root) sweepLater(n *node) {
-	if !r.keys.bindsPath() {
-		return
+// RewrapFailure is a key that could not be re-wrapped.
+type RewrapFailure struct {
+	Path   string // inside the volume
+	Reason string
+}
+
+// rewrapTick is how often Progress is called.
+const rewrapTick = 500 * time.Millisecond
+
+// maxRewrapPasses bounds how often Rewrap walks the tree while directories are being
+// renamed in it.
+const maxRewrapPasses = 10
+
+// Rewrap has the key service re-wrap the volume key and the key of every file under the
+// newest key material of the volume's KMS key, the mount being used meanwhile. Keys that
+// are under it are left as they are, so that a Rewrap that was broken off goes on where
+// it stopped. When it returns without an error, and none Failed, no key is under older
+// material, on disk. It may be called whether the volume is mounted or not.
+//
+// The key service is asked for the mount's own principal, which needs kms:ReEncryptFrom
+// and kms:ReEncryptTo on every path.
+func (r *Root) Rewrap(ctx context.Context, o RewrapOptions) (RewrapSummary, error) {
+	s := RewrapSummary{Volume: r.conf.Volume, KMSKey: r.conf.KMSKey}
+	if r.opts.ReadOnly {
+		return s, unix.EROFS
 	}
-	r.rewrap.mu.Lock()
-	defer r.rewrap.mu.Unlock()
-	if slices.Contains(r.rewrap.dirs, n) {
-		return
+	if !r.rewrap.running.TryLock() {
+		return s, ErrRewrapping
 	}
-	n.refs.Add(1)
-	r.rewrap.dirs = append(r.rewrap.dirs, n)
-	if !r.rewrap.running {
-		r.rewrap.running = true
-		r.stopped.Add(1)
-		go r.rewrapLoop()
+	defer r.rewrap.running.Unlock()
+	run := &rewrapRun{r: r, ctx: ctx, o: o, sum: &s, ticked: time.Now()}
+	err := run.volumeKey()
+	if err == nil && r.keys.perFile() {
+		err = run.files()
 	}
-}
-
-// sweeping reports whether a sweep is due or under way. Whoever re-wraps a
-// key to open a file leaves it to the sweep to store it: writing a header
-// costs more than the sweep's share of a batch. If the sweep does not come to
-// the file after all, the next open re-wraps it again.
-func (r *Root) sweeping() bool {
-	r.rewrap.mu.Lock()
-	defer r.rewrap.mu.Unlock()
-	return r.rewrap.running
-}
-
-func (r *Root) rewrapLoop() {
-	defer r.stopped.Done()
-	r.pause(rewrapDelay)
-	for {
-		r.rewrap.mu.Lock()
-		if len(r.rewrap.dirs) == 0 {
-			r.rewrap.running = false
-			r.rewrap.mu.Unlock()
-			return
-		}
-		n := r.rewrap.dirs[0]
-		r.rewrap.dirs = r.rewrap.dirs[1:]
-		r.rewrap.mu.Unlock()
-		s := &rewrapSweep{r: r, began: time.Now()}
-		s.rest()
-		s.dir(n)
-		s.flush()
-		r.tree.Lock()
-		n.refs.Add(-1)
-		r.reapLocked(n)
-		r.tree.Unlock()
+	if o.Progress != nil {
+		o.Progress(s)
 	}
+	return s, err
 }
 
-// pause waits, or until the mount ends.
-func (r *Root) pause(d time.Duration) {
-	wait := time.NewTimer(d)
-	defer wait.Stop()
-	select {
-	case <-r.stop:
-	case <-wait.C:
+// rewrapRun is one Rewrap at work.
+type rewrapRun struct {
+	r      *Root
+	ctx    context.Context
+	o      RewrapOptions
+	sum    *RewrapSummary
+	target kmsapi.BlobRef // what keys shall be under
+	known  bool           // target is
+	ticked time.Time
+}
+
+// volumeKey re-wraps the volume key, and learns by that which material is the newest.
+func (u *rewrapRun) volumeKey() error {
+	r := u.r
+	old := r.rewrap.wrapped
+	if old == nil {
+		old = r.conf.WrappedVolumeKey
 	}
-}
-
-func (r *Root) stopping() bool {
-	select {
-	case <-r.stop:
-		return true
-	default:
-		return false
-	}
-}
-
-// rewrapSweep collects stale files of one subtree into batches.
-type rewrapSweep struct {
-	r     *Root
-	stale []*staleFile
-	seen  int       // entries since the last rest
-	began time.Time // what it has done since
-}
-
-type staleFile struct {
-	n        *node // with one lookup counted
-	from, to string
-	wrapped  []byte
-}
-
-// dir collects the stale files below the directory n.
-func (s *rewrapSweep) dir(n *node) {
-	r := s.r
-	d, list, err := r.listDir(n)
+	context := volumeContext(r.conf)
+	res, err := one(u.ctx, r.keys.svc, kmsapi.BatchItem{
+		Op: kmsapi.OpReEncrypt, KeyID: r.conf.KMSKey, SourceKeyID: r.conf.KMSKey, CiphertextBlob: old,
+		EncryptionContext: context, DestinationEncryptionContext: context,
+	})
 	if err != nil {
-		return // an open will say what is wrong
+		return fmt.Errorf("re-wrap the volume key under %s: %w", r.conf.KMSKey, err)
 	}
-	defer r.release1(d)
-	defer list.Close()
-	for !r.stopping() {
-		e, more, err := list.Next()
-		if err != nil || !more {
-			return
-		}
-		if e.Type == unix.S_IFLNK {
-			continue
-		}
-		if name, stored, ok := r.plainName(d, e.Name); ok && stored != nil {
-			s.entry(n, name, stored)
-			if s.seen++; s.seen >= rewrapBatch {
-				s.rest()
-			}
-		}
+	if u.target, u.known = kmsapi.ParseBlob(res.CiphertextBlob); u.known {
+		u.sum.KeyMaterial = hex.EncodeToString(u.target.MaterialID[:])
 	}
-}
-
-// rest lets foreground work go first: four times as long as the last batch took,
-// and as long as opens re-wrap keys.
-func (s *rewrapSweep) rest() {
-	r := s.r
-	pause := 4 * time.Since(s.began)
-	for rested := time.Duration(0); pause > 0 && rested < rewrapPatience && !r.stopping(); {
-		r.pause(pause)
-		rested += pause
-		pause = time.Until(time.Unix(0, r.rewrap.opened.Load()).Add(rewrapDelay))
+	if !u.due(old) {
+		return nil
 	}
-	s.seen, s.began = 0, time.Now()
-}
-
-func (s *rewrapSweep) entry(parent *node, name string, stored *names.Stored) {
-	r := s.r
-	var st unix.Stat_t
-	n, err := r.lookup(parent, name, 1, &st)
+	next := *r.conf
+	next.WrappedVolumeKey = res.CiphertextBlob
+	data, err := next.Seal(r.volKey.Bytes())
 	if err != nil {
-		return
+		return err
 	}
+	if u.o.Replacing != nil {
+		if err := u.o.Replacing(&next); err != nil {
+			return err
+		}
+	}
+	if err := r.replaceConfig(data); err != nil {
+		return fmt.Errorf("store the re-wrapped volume key: %w", err)
+	}
+	r.rewrap.wrapped = next.WrappedVolumeKey
+	u.sum.VolumeKey = true
+	return nil
+}
+
+// due reports whether a key is to be re-wrapped.
+func (u *rewrapRun) due(wrapped []byte) bool {
+	under, ok := kmsapi.ParseBlob(wrapped)
+	return !ok || !u.known || under != u.target
+}
+
+// files re-wraps the files' keys and makes that durable.
+func (u *rewrapRun) files() error {
+	r := u.r
+	var err error
+	if u.sum.Total, err = countFiles(u.ctx, r.rootfd); err != nil {
+		return err
+	}
+	r.keys.renewing.Store(true)
+	defer r.keys.renewing.Store(false)
+	for pass := 1; ; pass++ {
+		before := r.rewrap.unwalked.Load()
+		if err := u.walk(); err != nil {
+			return err
+		}
+		if r.rewrap.unwalked.Load() == before {
+			break
+		}
+		if pass == maxRewrapPasses {
+			return errors.New("directories were renamed all the time, so that files may have been missed; run it again when there is less of that")
+		}
+		u.sum.Files, u.sum.Failed = 0, 0
+	}
+	// The barrier makes durable what has been written, and has headers follow that
+	// were waiting for it; these need a sync of their own.
+	if err := r.runBarrier(); err != nil {
+		return err
+	}
+	return backing.SyncFS(r.rootfd)
+}
+
+// walk sees to every file once.
+func (u *rewrapRun) walk() error {
+	r := u.r
+	w := &rewrapper{
+		r:    r,
+		due:  func(wrapped []byte, from, to string) bool { return from != to || u.due(wrapped) },
+		over: func() bool { return u.ctx.Err() != nil || r.stopping() },
+		hooks: hooks{
+			seen:      u.seen,
+			rewrapped: func() { u.sum.Rewrapped++ },
+			failed:    u.failed,
+		},
+	}
+	w.dir(r.root)
+	w.flush()
 	switch {
-	case n.isDir():
-		s.dir(n)
-	case n.isRegular():
-		if f := s.staleFile(n); f != nil {
-			if s.stale = append(s.stale, f); len(s.stale) >= rewrapBatch {
-				s.flush()
-			}
-			return // keeps its lookup until flushed
-		}
+	case w.err != nil:
+		return w.err
+	case u.ctx.Err() != nil:
+		return u.ctx.Err()
+	case r.stopping():
+		return errors.New("the volume is being unmounted")
 	}
-	r.Forget(n.id, 1)
+	return nil
 }
 
-// staleFile tells how n's key is wrapped when it is not under n's path.
-func (s *rewrapSweep) staleFile(n *node) *staleFile {
-	f, err := s.r.hold(n, accessHeader, theMount)
-	if err != nil {
-		return nil
+func (u *rewrapRun) seen(file bool) {
+	if file {
+		u.sum.Files++
 	}
-	defer s.r.letGo(f)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	s.r.tree.RLock()
-	to := contextOf(n.pathLocked())
-	s.r.tree.RUnlock()
-	if f.path == to || f.path == "" {
-		s.storeOpened(f)
-		return nil
-	}
-	return &staleFile{n: n, from: f.path, to: to, wrapped: f.wrapped}
-}
-
-// flush re-wraps what has been collected, in one batch.
-func (s *rewrapSweep) flush() {
-	r := s.r
-	stale := s.stale
-	s.stale = nil
-	if len(stale) == 0 {
-		return
-	}
-	defer func() {
-		for _, f := range stale {
-			r.Forget(f.n.id, 1)
-		}
-	}()
-	items := make([]kmsapi.BatchItem, len(stale))
-	for i, f := range stale {
-		items[i] = r.keys.reEncrypt(f.wrapped, f.from, f.to, theMount)
-	}
-	results, err := ask(context.Background(), r.keys.svc, items)
-	if err != nil {
-		r.log.Warn("background re-wrap got no answer; files are re-wrapped when opened", "err", err)
-		return
-	}
-	for i, f := range stale {
-		if results[i].Err == nil {
-			s.store(f, results[i].CiphertextBlob)
-		}
+	if u.o.Progress != nil && time.Since(u.ticked) >= rewrapTick {
+		u.ticked = time.Now()
+		u.r.touch() // the volume is in use
+		u.o.Progress(*u.sum)
 	}
 }
 
-// store records a re-wrapped key, unless the file has been moved or re-wrapped
-// meanwhile.
-func (s *rewrapSweep) store(stale *staleFile, wrapped []byte) {
-	r, n := s.r, stale.n
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	f, err := r.holdLocked(n, accessHeader, theMount)
-	if err != nil {
-		return
-	}
-	defer r.letGoLocked(n, f)
+func (u *rewrapRun) failed(n *node, err error) {
+	u.sum.Failed++
+	r := u.r
 	r.tree.RLock()
-	same := len(n.names) > 0 && contextOf(n.pathLocked()) == stale.to
+	path, stored := n.pathLocked(), n.storedPathLocked()
 	r.tree.RUnlock()
-	switch {
-	case !same:
-	case f.path == stale.from:
-		if err := f.storeWrapped(wrapped, stale.to); err != nil {
-			r.log.Warn("could not store a re-wrapped key", "ino", n.ino, "err", err)
-		}
-	case f.path == stale.to:
-		s.storeOpened(f)
+	r.log.Warn("a key was not re-wrapped", "ciphertext", stored, "err", err)
+	if u.o.Failed != nil {
+		u.o.Failed(RewrapFailure{Path: path, Reason: err.Error()})
 	}
 }
 
-// storeOpened records the key of an open file that the open has re-wrapped
-// and left to the sweep. Holds: n.mu.
-func (s *rewrapSweep) storeOpened(f *file) {
-	if !f.unstored {
-		return
+// noteUnwalked says that a file may have come from where Rewrap has not been to where
+// it has, with its key as it was.
+func (r *Root) noteUnwalked() { r.rewrap.unwalked.Add(1) }
+
+// countFiles counts the names of regular files below a directory, without looking at
+// any. What it cannot look through it leaves out.
+func countFiles(ctx context.Context, dirfd int) (n int64, err error) {
+	list, err := backing.NewLister(dirfd)
+	if err != nil {
+		return 0, err
 	}
-	if err := f.storeWrapped(f.wrapped, f.path); err != nil {
-		s.r.log.Warn("could not store a re-wrapped key", "ino", f.n.ino, "err", err)
+	defer list.Close()
+	for {
+		e, more, err := list.Next()
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil || !more {
+			return n, err
+		}
+		switch {
+		case e.Name == "." || e.Name == ".." || names.IsReserved(e.Name):
+		case e.Type == unix.S_IFREG:
+			n++
+		case e.Type == unix.S_IFDIR:
+			below, err := countBelow(ctx, dirfd, e.Name)
+			n += below
+			if err != nil {
+				return n, err
+			}
+		}
 	}
+}
+
+// countBelow is countFiles for a directory in another.
+func countBelow(ctx context.Context, dirfd int, name string) (int64, error) {
+	fd, err := backing.OpenDir(dirfd, name)
+	if err != nil {
+		return 0, ctx.Err()
+	}
+	defer backing.Close(fd)
+	n, err := countFiles(ctx, fd)
+	if err != nil {
+		err = ctx.Err()
+	}
+	return n, err
 }

@@ -62,6 +62,9 @@ type Options struct {
 	// Authorize says for whom the key service is asked.
 	Authorize Authorize
 
+	// Control is the path of the socket on which the worker takes orders, for Info.
+	Control string
+
 	// BarrierInterval is the time between barriers while there are changes;
 	// 0 means 30 seconds.
 	BarrierInterval time.Duration
@@ -117,11 +120,16 @@ type Root struct {
 	ahead     openAhead
 	reclaimer reclaimer
 
-	rewrap struct { // directories whose files' keys wait for a new wrapping
+	sweeps struct { // directories whose files' keys wait for a new wrapping
 		mu      sync.Mutex
 		dirs    []*node
 		running bool
 		opened  atomic.Int64 // when an open last re-wrapped a key and left it to the sweep, in nanoseconds since 1970
+	}
+	rewrap struct {
+		running  sync.Mutex   // held by the one Rewrap
+		wrapped  []byte       // the volume key, if it is not as when it was opened; guarded by running
+		unwalked atomic.Int64 // counts what may take a key past Rewrap's walk, see noteUnwalked
 	}
 
 	recovered atomic.Bool // the files of a crashed session have been checked
@@ -148,63 +156,6 @@ type (
 	KeyMode     = format.KeyMode
 	ContextMode = format.ContextMode
 )
-
-// Config tells what a volume's configuration file says; see ReadConfig.
-type Config = format.Config
-
-// ReadConfig reads and parses a volume's configuration. Its MAC is verified
-// only by Open, which has the volume key.
-func ReadConfig(dir string) (*Config, error) {
-	f, conf, err := openConfig(dir)
-	if err != nil {
-		return nil, err
-	}
-	f.Close()
-	return conf, nil
-}
-
-// maxConfig is more than any configuration has, in bytes.
-const maxConfig = 64 << 10
-
-// openConfig opens and reads a volume's configuration: a regular file and
-// nothing else that somebody may have put in its place.
-func openConfig(dir string) (*os.File, *Config, error) {
-	path := filepath.Join(dir, configName)
-	dirfd, err := backing.OpenRoot(dir)
-	if err != nil {
-		return nil, nil, fmt.Errorf("open %s: %w", dir, err)
-	}
-	defer backing.Close(dirfd)
-	fd, err := backing.Open(dirfd, configName, unix.O_RDONLY, 0)
-	if err == unix.ENOENT {
-		return nil, nil, fmt.Errorf("%s: %w (no %s in it; kmsfs init makes one)", dir, ErrNotVolume, configName)
-	}
-	if err == unix.ELOOP {
-		return nil, nil, fmt.Errorf("%s is a symlink: %w", path, format.ErrCorrupt)
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	f := os.NewFile(uintptr(fd), path)
-	var st unix.Stat_t
-	if err = backing.Fstat(fd, &st); err == nil && (st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > maxConfig) {
-		err = fmt.Errorf("%s is no volume configuration: %w", path, format.ErrCorrupt)
-	}
-	data := make([]byte, maxConfig)
-	n := 0
-	if err == nil {
-		n, err = backing.Pread(fd, data, 0)
-	}
-	if err == nil {
-		var conf *Config
-		if conf, err = format.ParseConfig(data[:n]); err == nil {
-			return f, conf, nil
-		}
-		err = fmt.Errorf("%s: %w", path, err)
-	}
-	f.Close()
-	return nil, nil, err
-}
 
 // Create makes a volume of the empty directory dir.
 func Create(ctx context.Context, dir string, o CreateOptions) (*Config, error) {
@@ -242,7 +193,7 @@ func Create(ctx context.Context, dir string, o CreateOptions) (*Config, error) {
 		return nil, err
 	}
 	// The configuration comes last and whole: without it this is no volume.
-	if err := writeDurably(fd, configName, data); err != nil {
+	if err := writeDurably(fd, configName, data, func(int) error { return nil }); err != nil {
 		return nil, err
 	}
 	return conf, nil
@@ -263,28 +214,6 @@ func makeVolumeKey(ctx context.Context, svc KeyService, conf *format.Config) (*s
 	conf.WrappedVolumeKey = res.CiphertextBlob
 	conf.KMSKey = res.KeyID // the ARN, however the key was named
 	return secret.From(res.Plaintext)
-}
-
-// writeDurably creates name with the given content so that a crash leaves all
-// of it or nothing: temporary file, fsync, rename, fsync of the directory.
-func writeDurably(dirfd int, name string, data []byte) error {
-	tmp := tmpPrefix + rand.Text()
-	fd, err := backing.Open(dirfd, tmp, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer backing.Close(fd)
-	if err = backing.Pwrite(fd, data, 0); err == nil {
-		err = backing.Sync(fd)
-	}
-	if err == nil {
-		err = backing.Rename(dirfd, tmp, dirfd, name, 0)
-	}
-	if err != nil {
-		_ = backing.Unlink(dirfd, tmp)
-		return err
-	}
-	return backing.SyncDir(dirfd)
 }
 
 // Open unlocks the volume in dir. It holds a lock on it until Close: one
@@ -309,7 +238,7 @@ func openVolume(ctx context.Context, dir string, o Options) (_ *Root, err error)
 	if o.BarrierInterval == 0 {
 		o.BarrierInterval = 30 * time.Second
 	}
-	lock, conf, err := openConfig(dir)
+	lock, conf, err := lockConfig(dir, o.ReadOnly)
 	if err != nil {
 		return nil, err
 	}
@@ -324,9 +253,6 @@ func openVolume(ctx context.Context, dir string, o Options) (_ *Root, err error)
 			r.release()
 		}
 	}()
-	if err = r.lockVolume(); err != nil {
-		return nil, err
-	}
 	if o.Authorize == AuthorizeCaller && conf.Keys != format.KeysPath {
 		return nil, errNoCallerKeys
 	}
@@ -346,22 +272,6 @@ func openVolume(ctx context.Context, dir string, o Options) (_ *Root, err error)
 		return nil, err
 	}
 	return r, nil
-}
-
-// lockVolume takes the volume's lock: shared for readers, exclusive for a writer.
-func (r *Root) lockVolume() error {
-	how := unix.LOCK_EX
-	if r.opts.ReadOnly {
-		how = unix.LOCK_SH
-	}
-	err := unix.Flock(int(r.lock.Fd()), how|unix.LOCK_NB)
-	if err == unix.EWOULDBLOCK {
-		return fmt.Errorf("%s: %w", r.path, ErrInUse)
-	}
-	if err != nil {
-		return fmt.Errorf("lock %s: %w", r.path, err)
-	}
-	return nil
 }
 
 // unlock derives everything that hangs from the volume key.
@@ -420,6 +330,7 @@ func (r *Root) Close() error {
 	var err error
 	r.closed.Do(func() {
 		close(r.stop)
+		r.rewrap.running.Lock() // for ever: no Rewrap is under way, and none begins
 		r.ahead.close()
 		r.stopped.Wait()
 		r.closeFiles()

@@ -130,6 +130,10 @@ run 'kmsfs mount secret plain'
 run 'cd plain; sha256sum --quiet -c ../sums; find . -type l -print0 | sort -z | xargs -0 -r readlink | cmp - ../links; find . -type f | wc -l'
 run 'git -C plain/compress status --short | wc -l; git -C plain/compress fsck --full'
 run 'sqlite3 plain/ledger.db "PRAGMA integrity_check; SELECT count(*), sum(amount) FROM entry"'
+
+say "Rotate the KMS key, and bring every key of the mounted volume under the new material"
+run 'kmsfs key rotate "$key"; kmsfs rewrap plain'
+run 'kmsfs key rotation list "$key"; kmsfs info plain/ledger.db'
 run 'kmsfs unmount plain'
 
 [ -z "$(mounts_below "$work")" ] || fail "something is still mounted"

@@ -10,6 +10,7 @@ func commands() []*cli.Command {
 		unmountCommand(),
 		fsckCommand(),
 		infoCommand(),
+		rewrapCommand(),
 		keysvcCommand(),
 		keyCommand(),
 		aliasCommand(),

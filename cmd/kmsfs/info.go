@@ -90,6 +90,9 @@ func showInfo(c *cli.Context, info *fs.Info) error {
 	if info.WrappedUnder != "" {
 		rows = append(rows, []string{"Key still wrapped under", fmt.Sprintf("%q", info.WrappedUnder)})
 	}
+	if info.KeyMaterial != "" {
+		rows = append(rows, []string{"Key material", info.KeyMaterial + "..."})
+	}
 	if info.ReadOnly {
 		rows = append(rows, []string{"Mount", "read-only"})
 	}

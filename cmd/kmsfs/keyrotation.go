@@ -17,8 +17,8 @@ func keyRotationCommands() []*cli.Command {
 			Usage:     "give a key new key material now",
 			ArgsUsage: "KEY",
 			Description: `What is encrypted from now on is under the new material. The old one decrypts for
-ever what is under it; a file's key moves to the new one when it is wrapped anew, as
-by a rename. A key can be rotated by hand 25 times.
+ever what is under it; "kmsfs rewrap" moves the keys of a volume's files to the new
+one. A key can be rotated by hand 25 times.
 
 Example:
    kmsfs key rotate alias/project-x`,

@@ -26,6 +26,7 @@ type knownVolume struct {
 	Volume    string
 	KMSKey    string
 	Config    string // SHA-256 of kmsfs.conf, in hex
+	Next      string `json:",omitempty"` // that of the one which is about to replace it
 }
 
 func describeVolume(cipherDir string) (*knownVolume, error) {
@@ -33,12 +34,14 @@ func describeVolume(cipherDir string) (*knownVolume, error) {
 	if err != nil {
 		return nil, err
 	}
+	sum, err := configSum(conf)
+	return &knownVolume{CipherDir: cipherDir, Volume: conf.Volume, KMSKey: conf.KMSKey, Config: sum}, err
+}
+
+func configSum(conf *fs.Config) (string, error) {
 	data, err := json.Marshal(conf)
-	if err != nil {
-		return nil, err
-	}
 	sum := sha256.Sum256(data)
-	return &knownVolume{cipherDir, conf.Volume, conf.KMSKey, hex.EncodeToString(sum[:])}, nil
+	return hex.EncodeToString(sum[:]), err
 }
 
 // knownPath is the file that remembers a ciphertext directory.
@@ -57,22 +60,56 @@ func rememberVolume(c *cli.Context, cipherDir string) error {
 	if err != nil {
 		return err
 	}
-	path, err := knownPath(c, cipherDir)
+	return remember(c, now)
+}
+
+// expectConfig notes that next is about to replace the configuration in cipherDir: a
+// crash may leave either.
+func expectConfig(c *cli.Context, cipherDir string, next *fs.Config) error {
+	now, err := describeVolume(cipherDir)
+	if err == nil {
+		now.Next, err = configSum(next)
+	}
+	if err == nil {
+		err = remember(c, now)
+	}
+	return err
+}
+
+func remember(c *cli.Context, known *knownVolume) error {
+	path, err := knownPath(c, known.CipherDir)
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	data, err := json.MarshalIndent(now, "", "  ")
+	data, err := json.MarshalIndent(known, "", "  ")
 	if err != nil {
 		return err
 	}
+	return replaceFile(path, append(data, '\n'))
+}
+
+// replaceFile replaces a file so that a crash leaves the old one or the new one.
+func replaceFile(path string, data []byte) error {
 	tmp := path + ".new"
-	if err := os.WriteFile(tmp, append(data, '\n'), 0o600); err != nil {
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
 		return err
 	}
-	return os.Rename(tmp, path)
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // checkKnown refuses a ciphertext directory in which there was another volume
@@ -97,7 +134,7 @@ func checkKnown(c *cli.Context, cipherDir string) error {
 	if err != nil {
 		return err
 	}
-	if known.Config == now.Config || c.Bool("accept-replaced") {
+	if now.Config == known.Config || now.Config == known.Next || c.Bool("accept-replaced") {
 		return nil
 	}
 	return fmt.Errorf("%s is not the volume that was mounted from here before: it was %s under %s, it is %s under %s. "+

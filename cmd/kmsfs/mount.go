@@ -16,6 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
+	"kmsfs.dev/kmsfs/daemon/worker"
 	"kmsfs.dev/kmsfs/fs"
 	"kmsfs.dev/kmsfs/internal/secret"
 	"kmsfs.dev/kmsfs/keysvc/kmsclient"
@@ -90,7 +91,7 @@ func mountAction(c *cli.Context) error {
 		return err
 	}
 	if os.Getenv(readyEnv) != "" {
-		return worker(c, cipherDir, mountpoint)
+		return serveInBackground(c, cipherDir, mountpoint)
 	}
 	if c.Bool("foreground") {
 		if c.Bool("debug-fuse") {
@@ -163,9 +164,21 @@ func serveMount(c *cli.Context, cipherDir, mountpoint string, ready func()) erro
 		return err
 	}
 	defer client.Close()
+	conf, err := fs.ReadConfig(cipherDir)
+	if err != nil {
+		return err
+	}
+	control, err := worker.SocketPath(stateDir(c), conf.Volume)
+	if err != nil {
+		return err
+	}
+	if c.Bool("read-only") {
+		control = "" // there is nothing to order, and readers may be several
+	}
 	root, err := fs.Open(c.Context, cipherDir, fs.Options{
 		Keys: client, ReadOnly: c.Bool("read-only"), Logger: slog.Default(), Authorize: authorizeModes[c.String("authorize")],
 		KeyCacheTTL: c.Duration("key-cache-ttl"), KeyCacheSize: c.Int("key-cache-size"), IdleUnmount: c.Duration("idle-unmount"),
+		Control: control,
 	})
 	if err != nil {
 		return err
@@ -179,6 +192,14 @@ func serveMount(c *cli.Context, cipherDir, mountpoint string, ready func()) erro
 	}
 	if err := rememberVolume(c, cipherDir); err != nil {
 		slog.Warn("could not remember the volume", "err", err)
+	}
+	if control != "" {
+		door, err := worker.Serve(control, root, func(next *fs.Config) error { return expectConfig(c, cipherDir, next) })
+		if err != nil {
+			slog.Warn("this mount takes no orders, as of kmsfs rewrap: its socket cannot be made", "err", err)
+		} else {
+			defer door.Close()
+		}
 	}
 	ready()
 	gone := make(chan struct{})
@@ -224,8 +245,8 @@ func unmountOnSignal(root *fs.Root, gone <-chan struct{}) {
 	}
 }
 
-// worker is the process in the background.
-func worker(c *cli.Context, cipherDir, mountpoint string) error {
+// serveInBackground is serveMount in the process in the background.
+func serveInBackground(c *cli.Context, cipherDir, mountpoint string) error {
 	ready := os.NewFile(readyFD, "ready")
 	unix.CloseOnExec(readyFD)
 	signal.Ignore(syscall.SIGHUP)

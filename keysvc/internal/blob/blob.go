@@ -38,11 +38,12 @@ import (
 	"sync"
 
 	"kmsfs.dev/kmsfs/internal/secret"
+	"kmsfs.dev/kmsfs/keysvc/kmsapi"
 )
 
 const (
-	version1  = 1
-	saltAt    = 1 + 16 + 16
+	version1  = kmsapi.BlobVersion
+	saltAt    = kmsapi.BlobRefLen
 	saltLen   = 32
 	headerLen = saltAt + saltLen
 	commitLen = 32
@@ -64,20 +65,15 @@ const (
 var ErrInvalid = errors.New("blob: ciphertext, key or encryption context is wrong")
 
 // Ref says which key material a blob is wrapped under.
-type Ref struct {
-	KeyID      [16]byte
-	MaterialID [16]byte
-}
+type Ref = kmsapi.BlobRef
 
 // Parse returns the key and the material that b names. Nothing of it is
 // authenticated before Open.
 func Parse(b []byte) (Ref, error) {
-	var r Ref
-	if len(b) < MinLen || len(b) > MaxLen || b[0] != version1 {
-		return r, ErrInvalid
+	r, ok := kmsapi.ParseBlob(b)
+	if !ok || len(b) < MinLen || len(b) > MaxLen {
+		return Ref{}, ErrInvalid
 	}
-	copy(r.KeyID[:], b[1:17])
-	copy(r.MaterialID[:], b[17:saltAt])
 	return r, nil
 }
 
