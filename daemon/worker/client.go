@@ -41,7 +41,7 @@ func Rewrap(ctx context.Context, path string, o fs.RewrapOptions) (fs.RewrapSumm
 				return last, ctx.Err()
 			}
 			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-				err = errors.New("the worker has gone")
+				err = errors.New("the worker has gone; mount the volume again, and the same command goes on from there")
 			}
 			return last, err
 		}
