@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -88,5 +90,97 @@ func TestInterrupts(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+// idlePolicies counts the threads of a process that the scheduler runs when there is
+// nothing else to run: SCHED_IDLE.
+func idlePolicies(t *testing.T, pid int) (n int) {
+	t.Helper()
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(stats) == 0 {
+		t.Fatal("no threads", err)
+	}
+	for _, name := range stats {
+		stat, err := os.ReadFile(name)
+		if err != nil {
+			continue // it has ended
+		}
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		if policy := fields[41-3]; policy == fmt.Sprint(unix.SCHED_IDLE) { // proc_pid_stat(5); the third comes first
+			n++
+		}
+	}
+	return n
+}
+
+// TestYield: a thread that takes requests over io_uring gives way to those who get its
+// answers, but not for long, and not where others keep the CPU busy: they would keep it
+// from every request.
+func TestYield(t *testing.T) {
+	fstest.RequireRoot(t)
+	fstest.RequireUring(t)
+	v := fstest.New(t, fstest.Unmounted())
+	v.Mount("--transport", "uring")
+	name := filepath.Join(v.Mnt, "f")
+	if err := os.WriteFile(name, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	work := func(until func(i int) bool) {
+		for i := 0; !until(i); i++ {
+			if err := os.Chmod(name, 0o644); err != nil { // one request
+				t.Error(err)
+				return
+			}
+		}
+	}
+	yielded := func(limit time.Duration) error {
+		stop := make(chan struct{})
+		var worker sync.WaitGroup
+		worker.Go(func() {
+			work(func(int) bool {
+				select {
+				case <-stop:
+					return true
+				default:
+					return false
+				}
+			})
+		})
+		defer worker.Wait()
+		defer close(stop)
+		return fstest.Poll(limit, func() (bool, error) { return idlePolicies(t, v.Worker()) > 0, nil })
+	}
+	if err := yielded(20 * time.Second); err != nil {
+		t.Errorf("no thread gives way: %v", err)
+	}
+	if err := fstest.Poll(20*time.Second, func() (bool, error) { return idlePolicies(t, v.Worker()) == 0, nil }); err != nil {
+		t.Errorf("a thread gives way when there is nothing to do: %v", err)
+	}
+
+	// Two programs that never sleep on each CPU.
+	var hogs []*exec.Cmd
+	defer func() {
+		for _, hog := range hogs {
+			_ = hog.Process.Kill()
+			_ = hog.Wait()
+		}
+	}()
+	taskset := fstest.RequireProgram(t, "taskset", "util-linux")
+	for cpu := range runtime.NumCPU() {
+		for range 2 {
+			hog := exec.Command(taskset, "-c", fmt.Sprint(cpu), "sh", "-c", "while :; do :; done")
+			if err := hog.Start(); err != nil {
+				t.Fatal(err)
+			}
+			hogs = append(hogs, hog)
+		}
+	}
+	began := time.Now()
+	work(func(i int) bool { return i == 3000 || time.Since(began) > time.Minute })
+	took := time.Since(began)
+	t.Logf("3000 requests between programs that never sleep: %v", took)
+	if took > time.Minute {
+		t.Error("requests starve")
 	}
 }

@@ -120,7 +120,7 @@ func mount(o Options) (*Conn, error) {
 	go c.watch.guard(func() {
 		c.crowd.met() // the turn is ours; others may have come, each as slow
 		c.passTurn()
-	})
+	}, func() {})
 	go func() {
 		c.loops.Wait()
 		close(c.watch.done)

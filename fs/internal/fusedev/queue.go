@@ -38,6 +38,7 @@ type queue struct {
 	event  int // eventfd that wakes a leader who waits
 	size   int // of an entry's payload
 	watch  watchdog
+	yields yielder
 	spare  atomic.Int32 // threads that wait for their turn
 	asleep atomic.Bool  // the leader waits, or is about to
 
@@ -54,6 +55,7 @@ type queue struct {
 	busy    int        // of these, the ones we have; guarded by turn
 	over    bool       // guarded by turn
 	full    bool       // no more entries can be made; guarded by turn
+	handsIn bool       // the leader is about to hand in an answer of its own; guarded by turn
 	armed   [2]bool    // whether the thread's read of event is under way; guarded by turn
 	memory  [][]byte   // of the entries; guarded by turn
 	events  []byte     // what is read from event, 8 bytes for each thread
@@ -113,7 +115,7 @@ func (q *queue) close() {
 // start starts the threads.
 func (q *queue) start() {
 	q.started = true
-	go q.watch.guard(q.turn.Unlock)
+	go q.watch.guard(q.turn.Unlock, func() { q.yields.rescue(q.watch.now(), q.ring.More) })
 	for me := range q.armed {
 		q.threads.Add(1)
 		q.c.loops.Add(1)
@@ -141,11 +143,13 @@ func (q *queue) thread(me int) {
 	var cpu unix.CPUSet
 	cpu.Set(q.id)
 	_ = unix.SchedSetaffinity(0, &cpu)
+	defer q.yields.end()
+	tid := int32(unix.Gettid())
 	for {
 		q.spare.Add(1)
 		q.turn.Lock()
 		q.spare.Add(-1)
-		late := q.lead(me)
+		late := q.lead(me, tid)
 		if late == nil {
 			return
 		}
@@ -156,7 +160,7 @@ func (q *queue) thread(me int) {
 // lead answers requests until the queue is over, or until an answer took so long that the
 // turn is another's: then it returns the entry, for that one to hand in.
 // Holds: q.turn, which it lets go of.
-func (q *queue) lead(me int) (late *entry) {
+func (q *queue) lead(me int, tid int32) (late *entry) {
 	if !q.over && q.entries == nil {
 		err := q.register()
 		q.registered <- err
@@ -171,7 +175,7 @@ func (q *queue) lead(me int) (late *entry) {
 		q.handIn()
 		c, ok := q.ring.Ended()
 		if !ok {
-			q.await(me)
+			q.await(me, tid)
 			continue
 		}
 		if q.ring.Pending() { // somebody waits for these answers
@@ -212,20 +216,26 @@ func (q *queue) lead(me int) (late *entry) {
 			q.watch.pause()
 		}
 		q.commit(e)
+		q.handsIn = true
 	}
 }
 
-// await waits until there is something to do. Holds: q.turn.
-func (q *queue) await(me int) {
+// await hands in what there is and waits until there is something to do. Holds: q.turn.
+func (q *queue) await(me int, tid int32) {
 	if !q.armed[me] && q.room() {
 		q.ring.Read(wakeData+uint64(me), q.event, q.events[me*8:][:8])
 		q.armed[me] = true
 	}
 	q.asleep.Store(true)
 	// Who hands an entry over after this look sees that we are asleep.
-	if !q.quit.Load() && !q.waiting() {
+	switch {
+	case q.quit.Load() || q.waiting():
+	case q.handsIn:
+		q.yields.around(tid, q.watch.now(), func() { q.enter(true) })
+	default:
 		q.enter(true)
 	}
+	q.handsIn = false
 	q.asleep.Store(false)
 }
 

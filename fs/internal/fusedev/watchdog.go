@@ -59,8 +59,9 @@ func (w *watchdog) end(begun int64) bool { return w.since.CompareAndSwap(begun, 
 func (w *watchdog) pause() { w.until.Store(w.now() + int64(watchPause)) }
 
 // guard is the watchdog's loop: expired passes on the turn of a loop whose answer takes
-// too long. It sleeps while there are no requests.
-func (w *watchdog) guard(expired func()) {
+// too long, and quiet is called when no request was begun since it looked last. It sleeps
+// while there are no requests.
+func (w *watchdog) guard(expired, quiet func()) {
 	for {
 		select {
 		case <-w.done:
@@ -71,6 +72,8 @@ func (w *watchdog) guard(expired func()) {
 			time.Sleep(watchEvery)
 			if n := w.count.Load(); n != seen {
 				idle, seen = 0, n
+			} else {
+				quiet()
 			}
 			since := w.since.Load()
 			if since == 0 {
