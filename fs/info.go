@@ -59,7 +59,7 @@ func ReadInfo(path string) (*Info, error) {
 // info makes the Info of n. Holds: n.mu.
 func (r *Root) info(n *node) ([]byte, error) {
 	i := &Info{
-		Volume: r.conf.Volume, CipherDir: r.path, WorkerPid: os.Getpid(), Control: r.opts.Control, KMSKey: r.conf.KMSKey,
+		Volume: r.conf.Volume, CipherDir: r.path, WorkerPid: os.Getpid(), Control: r.control, KMSKey: r.conf.KMSKey,
 		Keys: string(r.conf.Keys), Context: string(r.conf.Context), Algorithm: r.conf.Algorithm,
 		ReadOnly: r.opts.ReadOnly, Recovering: r.recovering(), Type: typeName(n.kind),
 	}

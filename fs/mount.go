@@ -19,6 +19,7 @@ type MountOptions struct {
 	NoExec     bool
 	Debug      bool // log every request, plaintext names included
 	Transport  Transport
+	Control    string // path of the socket on which the worker takes orders, for Info
 }
 
 // Transport is how requests come from the kernel.
@@ -37,6 +38,7 @@ const maxRequest = 1 << 20
 // Mount attaches the volume at mountpoint, returns when it answers, and serves
 // it in the background until the mount is gone, which Wait waits for.
 func (r *Root) Mount(mountpoint string, o MountOptions) error {
+	r.control = o.Control
 	flags := uintptr(unix.MS_NOSUID | unix.MS_NODEV)
 	if o.Suid {
 		flags &^= unix.MS_NOSUID

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"kmsfs.dev/kmsfs/fs/fstest"
 	"kmsfs.dev/kmsfs/fs/internal/format"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
@@ -319,12 +321,8 @@ func TestRewrapRefused(t *testing.T) {
 		}
 	}
 	key := kmsKey(t, v)
-	policy := filepath.Join(t.TempDir(), "policy.json")
-	if err := os.WriteFile(policy, []byte(publicOnly), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	v.Must("key", "rotate", key)
-	v.Must("policy", "put", key, policy)
+	setPolicy(t, v, publicOnly)
 	a, exit := rewrap(t, v, v.Mnt)
 	if exit != 1 || a.Files != 3 || a.Rewrapped != 2 || a.Failed != 1 || len(a.Failures) != 1 {
 		t.Fatalf("exit %d, %+v", exit, a)
@@ -412,4 +410,54 @@ except ConnectionError: print(0) # it may hang up before it is asked`
 	if _, err := os.Lstat(socket); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the socket is there after the unmount: %v", err)
 	}
+}
+
+// TestUnmountUnread: who has keys re-wrapped and does not read what comes of it does not
+// keep the volume from being unmounted.
+func TestUnmountUnread(t *testing.T) {
+	v := fstest.New(t)
+	for f := range 2000 { // each failure is a line: more than a socket's buffer takes
+		if err := os.WriteFile(filepath.Join(v.Mnt, fmt.Sprint(f)), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v.Must("key", "rotate", kmsKey(t, v))
+	setPolicy(t, v, publicOnly)
+	var info struct{ Control string }
+	if err := json.Unmarshal([]byte(v.Must("info", "--json", v.Mnt)), &info); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("unix", info.Control)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("POST /v1/rewrap HTTP/1.1\r\nHost: worker\r\nContent-Length: 0\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	// What the worker has written and nobody has read does not grow any more.
+	unread, stays := -1, 0
+	err = fstest.Poll(time.Minute, func() (bool, error) {
+		n, err := pending(conn)
+		if n != unread {
+			unread, stays = n, 0
+		}
+		stays++
+		time.Sleep(10 * time.Millisecond)
+		return n > 0 && stays > 50, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.Unmount()
+}
+
+// pending is how many bytes a socket has to read.
+func pending(conn net.Conn) (n int, err error) {
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	ctlErr := raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+	return n, errors.Join(err, ctlErr)
 }

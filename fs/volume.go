@@ -62,9 +62,6 @@ type Options struct {
 	// Authorize says for whom the key service is asked.
 	Authorize Authorize
 
-	// Control is the path of the socket on which the worker takes orders, for Info.
-	Control string
-
 	// BarrierInterval is the time between barriers while there are changes;
 	// 0 means 30 seconds.
 	BarrierInterval time.Duration
@@ -136,6 +133,7 @@ type Root struct {
 
 	session  string // part of every temporary name of this session
 	conn     *fusedev.Conn
+	control  string       // MountOptions.Control
 	activity atomic.Int64 // unix nanoseconds of the last request
 	stop     chan struct{}
 	stopped  sync.WaitGroup

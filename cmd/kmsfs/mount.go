@@ -164,28 +164,22 @@ func serveMount(c *cli.Context, cipherDir, mountpoint string, ready func()) erro
 		return err
 	}
 	defer client.Close()
-	conf, err := fs.ReadConfig(cipherDir)
-	if err != nil {
-		return err
-	}
-	control, err := worker.SocketPath(stateDir(c), conf.Volume)
-	if err != nil {
-		return err
-	}
-	if c.Bool("read-only") {
-		control = "" // there is nothing to order, and readers may be several
-	}
 	root, err := fs.Open(c.Context, cipherDir, fs.Options{
 		Keys: client, ReadOnly: c.Bool("read-only"), Logger: slog.Default(), Authorize: authorizeModes[c.String("authorize")],
 		KeyCacheTTL: c.Duration("key-cache-ttl"), KeyCacheSize: c.Int("key-cache-size"), IdleUnmount: c.Duration("idle-unmount"),
-		Control: control,
 	})
 	if err != nil {
 		return err
 	}
+	control := "" // of a read-only mount: there is nothing to order, and readers may be several
+	if !c.Bool("read-only") {
+		if control, err = worker.SocketPath(stateDir(c), root.Volume()); err != nil {
+			return errors.Join(err, root.Close())
+		}
+	}
 	err = root.Mount(mountpoint, fs.MountOptions{
 		AllowOther: c.Bool("allow-other"), Suid: c.Bool("suid"), Dev: c.Bool("dev"), NoExec: c.Bool("noexec"),
-		Debug: c.Bool("debug-fuse"), Transport: transports[c.String("transport")],
+		Debug: c.Bool("debug-fuse"), Transport: transports[c.String("transport")], Control: control,
 	})
 	if err != nil {
 		return errors.Join(err, root.Close())
@@ -193,19 +187,31 @@ func serveMount(c *cli.Context, cipherDir, mountpoint string, ready func()) erro
 	if err := rememberVolume(c, cipherDir); err != nil {
 		slog.Warn("could not remember the volume", "err", err)
 	}
-	if control != "" {
-		door, err := worker.Serve(control, root, func(next *fs.Config) error { return expectConfig(c, cipherDir, next) })
-		if err != nil {
-			slog.Warn("this mount takes no orders, as of kmsfs rewrap: its socket cannot be made", "err", err)
-		} else {
-			defer door.Close()
-		}
-	}
+	closeDoor := openDoor(c, control, root, cipherDir)
 	ready()
 	gone := make(chan struct{})
 	go func() { root.Wait(); close(gone) }()
 	unmountOnSignal(root, gone)
+	// First: who gave an order and does not read the answer would keep the volume open.
+	closeDoor()
 	return root.Close()
+}
+
+// openDoor has the worker take orders on the socket control, if that is not "".
+func openDoor(c *cli.Context, control string, root *fs.Root, cipherDir string) (closeDoor func()) {
+	if control == "" {
+		return func() {}
+	}
+	door, err := worker.Serve(control, root, func(next *fs.Config) error { return expectConfig(c, cipherDir, next) })
+	if err != nil {
+		slog.Warn("this mount takes no orders, as of kmsfs rewrap: its socket cannot be made", "err", err)
+		return func() {}
+	}
+	return func() {
+		if err := door.Close(); err != nil {
+			slog.Warn("close the worker's socket", "err", err)
+		}
+	}
 }
 
 // raiseFileLimit lets the worker have as many descriptors as the system allows:
