@@ -2,13 +2,10 @@ package keysvc
 
 import (
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 
-	"golang.org/x/sys/unix"
-
+	"kmsfs.dev/kmsfs/internal/peercred"
 	"kmsfs.dev/kmsfs/keysvc/internal/policy"
 )
 
@@ -60,24 +57,11 @@ func (s *Service) LocalCaller(uid uint32) Caller {
 	return c
 }
 
-// peerCaller asks the kernel who connected. The answer was fixed at connect(2):
-// a descriptor passed on, or a later setuid, does not change it.
+// peerCaller is who connected.
 func (s *Service) peerCaller(c net.Conn) (Caller, error) {
-	u, ok := c.(*net.UnixConn)
-	if !ok {
-		return Caller{}, fmt.Errorf("a %s connection has no peer credentials", c.LocalAddr().Network())
-	}
-	raw, err := u.SyscallConn()
+	cred, err := peercred.Of(c)
 	if err != nil {
-		return Caller{}, fmt.Errorf("peer credentials: %w", err)
-	}
-	var cred *unix.Ucred
-	var credErr error
-	err = raw.Control(func(fd uintptr) {
-		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	})
-	if err := errors.Join(err, credErr); err != nil {
-		return Caller{}, fmt.Errorf("peer credentials: %w", err)
+		return Caller{}, err
 	}
 	caller := s.LocalCaller(cred.Uid)
 	caller.Peer.PID = cred.Pid

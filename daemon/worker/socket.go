@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kmsfs.dev/kmsfs/internal/peercred"
 	"kmsfs.dev/kmsfs/keysvc/kmsclient"
 )
 
@@ -77,19 +78,9 @@ var errStranger = errors.New("at the other end of the socket is another user")
 
 // checkPeer lets root and this process's own user pass.
 func checkPeer(conn net.Conn) error {
-	raw, err := conn.(*net.UnixConn).SyscallConn()
+	cred, err := peercred.Of(conn)
 	if err != nil {
 		return err
-	}
-	var cred *unix.Ucred
-	var credErr error
-	if err := raw.Control(func(fd uintptr) {
-		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
-		return err
-	}
-	if credErr != nil {
-		return credErr
 	}
 	if cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
 		return fmt.Errorf("%w (uid %d)", errStranger, cred.Uid)

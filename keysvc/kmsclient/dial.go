@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/internal/peercred"
 )
 
 // ErrImpostor says that somebody else's process answered on the socket.
@@ -21,7 +23,7 @@ func (c *Client) connect(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.checkPeer(conn.(*net.UnixConn)); err != nil {
+	if err := c.checkPeer(conn); err != nil {
 		conn.Close()
 		return nil, err
 	}
@@ -47,20 +49,10 @@ func dialUnix(ctx context.Context, path string) (net.Conn, error) {
 
 // checkPeer accepts a service of the state directory's owner or of root. Any
 // user could put a socket into a shared directory and collect plaintexts.
-func (c *Client) checkPeer(conn *net.UnixConn) error {
-	raw, err := conn.SyscallConn()
+func (c *Client) checkPeer(conn net.Conn) error {
+	cred, err := peercred.Of(conn)
 	if err != nil {
-		return fmt.Errorf("peer credentials: %w", err)
-	}
-	var cred *unix.Ucred
-	var credErr error
-	if err := raw.Control(func(fd uintptr) {
-		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
-		return fmt.Errorf("peer credentials: %w", err)
-	}
-	if credErr != nil {
-		return fmt.Errorf("peer credentials: %w", credErr)
+		return err
 	}
 	want, err := ownerOf(c.stateDir)
 	if err != nil {
