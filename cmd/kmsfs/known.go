@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"kmsfs.dev/kmsfs/fs"
+	"kmsfs.dev/kmsfs/internal/durable"
 	"kmsfs.dev/kmsfs/keysvc/kmsclient"
 )
 
@@ -88,28 +89,7 @@ func remember(c *cli.Context, known *knownVolume) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(path, append(data, '\n'))
-}
-
-// replaceFile replaces a file so that a crash leaves the old one or the new one.
-func replaceFile(path string, data []byte) error {
-	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.WriteFile(path, append(data, '\n'))
 }
 
 // checkKnown refuses a ciphertext directory in which there was another volume

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"kmsfs.dev/kmsfs/internal/durable"
 )
 
 // maxUnsynced bounds what is written but not durable, in bytes: a disk that is
@@ -325,7 +327,7 @@ func createSegment(dir, name string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syncDir(dir); err != nil {
+	if err := durable.SyncDir(dir); err != nil {
 		return nil, errors.Join(err, f.Close(), os.Remove(path))
 	}
 	return f, nil

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"kmsfs.dev/kmsfs/internal/durable"
 )
 
 // keptSegments are the newest segments: a service that starts reads both.
@@ -39,7 +41,7 @@ func Archive(dir, to string) (moved []string, err error) {
 		}
 		moved = append(moved, seg.name)
 	}
-	return moved, syncDir(dir)
+	return moved, durable.SyncDir(dir)
 }
 
 // archiveKey puts the public key beside the segments. An archive is of one log.
@@ -47,7 +49,7 @@ func archiveKey(to string, text []byte) error {
 	have, err := os.ReadFile(filepath.Join(to, publicKeyFile))
 	switch {
 	case missing(err):
-		return writeFile(to, publicKeyFile, text)
+		return durable.WriteFile(filepath.Join(to, publicKeyFile), text)
 	case err != nil:
 		return fmt.Errorf("archive: %w", err)
 	case !bytes.Equal(have, text):
@@ -78,7 +80,7 @@ func copyFile(path, dir, name string) error {
 		return err
 	}
 	defer from.Close()
-	return makeFile(dir, name, func(to *os.File) error {
+	return durable.Create(filepath.Join(dir, name), func(to *os.File) error {
 		_, err := io.Copy(to, from)
 		return err
 	})

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kmsfs.dev/kmsfs/internal/durable"
 )
 
 // Options say where a log is and how it is kept.
@@ -213,7 +215,7 @@ func makeDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the audit log's directory: %w", err)
 	}
-	if err := syncDir(dir + "/.."); err != nil {
+	if err := durable.SyncDir(dir + "/.."); err != nil {
 		return fmt.Errorf("make the audit log's directory: %w", err)
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"kmsfs.dev/kmsfs/internal/durable"
 )
 
 // The log's own events, of type AwsServiceEvent.
@@ -115,7 +117,7 @@ func (l *Log) resume(segs []segment) error {
 func (l *Log) start(notes []ServiceEventDetails) error {
 	l.rotateAt = l.opts.SegmentBytes
 	if _, err := os.Lstat(filepath.Join(l.opts.Dir, publicKeyFile)); missing(err) {
-		if err := writeFile(l.opts.Dir, publicKeyFile, publicKeyText(l.signer.public)); err != nil {
+		if err := durable.WriteFile(filepath.Join(l.opts.Dir, publicKeyFile), publicKeyText(l.signer.public)); err != nil {
 			return fmt.Errorf("save the audit log's public key: %w", err)
 		}
 	}

@@ -113,37 +113,4 @@ func publicKeyText(key ed25519.PublicKey) []byte {
 	return append(base64.StdEncoding.AppendEncode([]byte(publicKeyPrefix), key), '\n')
 }
 
-// writeFile is makeFile for what is in memory.
-func writeFile(dir, name string, data []byte) error {
-	return makeFile(dir, name, func(f *os.File) error {
-		_, err := f.Write(data)
-		return err
-	})
-}
-
-// makeFile makes a file that is whole and durable, or not there: a temporary
-// one is written and synced first, and the directory after the rename.
-func makeFile(dir, name string, write func(*os.File) error) error {
-	tmp, err := os.CreateTemp(dir, ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	err = write(tmp)
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), filepath.Join(dir, name))
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp.Name()))
-	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
 func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"kmsfs.dev/kmsfs/internal/durable"
 )
 
 // tornName is the file for what was cut off before a record.
@@ -29,7 +31,7 @@ func saveTorn(dir string, segment *os.File, from, to int64, sequence uint64) err
 		if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 			return errors.Join(err, os.Remove(path))
 		}
-		return syncDir(dir)
+		return durable.SyncDir(dir)
 	}
 }
 

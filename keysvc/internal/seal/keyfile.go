@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kmsfs.dev/kmsfs/internal/durable"
 	"kmsfs.dev/kmsfs/internal/secret"
 )
 
@@ -119,9 +120,5 @@ func writeNew(path string, data []byte) (err error) {
 	if err := os.Link(tmp.Name(), path); err != nil {
 		return err
 	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.SyncDir(dir)
 }
