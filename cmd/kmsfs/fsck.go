@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -113,18 +112,14 @@ type fsckOutput struct {
 	w        io.Writer
 	json     bool
 	quiet    bool
-	progress *os.File // a terminal, or nil
+	progress *progressLine
 	start    time.Time
 	findings int
 	err      error // the first of writing
 }
 
 func newFsckOutput(c *cli.Context, dir string) *fsckOutput {
-	o := &fsckOutput{c: c, dir: dir, w: c.App.Writer, json: wantsJSON(c), quiet: c.Bool("quiet"), start: time.Now()}
-	if f, ok := c.App.ErrWriter.(*os.File); ok && termIsTerminal(int(f.Fd())) && !o.quiet {
-		o.progress = f
-	}
-	return o
+	return &fsckOutput{c: c, dir: dir, w: c.App.Writer, json: wantsJSON(c), quiet: c.Bool("quiet"), progress: newProgressLine(c), start: time.Now()}
 }
 
 func (o *fsckOutput) options(client *kmsclient.Client) fs.CheckOptions {
@@ -147,18 +142,11 @@ func (o *fsckOutput) printf(format string, args ...any) {
 // tick shows how far the check is.
 func (o *fsckOutput) tick(s fs.Summary) {
 	n, seconds := s.Files+s.Directories+s.Symlinks+s.Specials, time.Since(o.start).Seconds()
-	fmt.Fprintf(o.progress, "\r\x1b[K%d objects (%.0f/s), %s (%s/s)", n, float64(n)/seconds, size(s.Bytes), size(int64(float64(s.Bytes)/seconds)))
-}
-
-// clear removes the line that tick wrote.
-func (o *fsckOutput) clear() {
-	if o.progress != nil {
-		fmt.Fprint(o.progress, "\r\x1b[K")
-	}
+	o.progress.show("%d objects (%.0f/s), %s (%s/s)", n, float64(n)/seconds, size(s.Bytes), size(int64(float64(s.Bytes)/seconds)))
 }
 
 func (o *fsckOutput) found(f *fs.Finding) {
-	o.clear()
+	o.progress.clear()
 	o.findings++
 	if !o.json {
 		o.printf("%s: %q (%s): %s; %s\n", f.Category, f.Path, oneLine(filepath.Join(o.dir, f.StoredPath)), oneLine(f.Reason), oneLine(f.Advice))
@@ -188,7 +176,7 @@ func oneLine(s string) string {
 
 // end prints the summary. checkErr says why the check is not complete.
 func (o *fsckOutput) end(s fs.Summary, checkErr error) error {
-	o.clear()
+	o.progress.clear()
 	if o.json {
 		line, err := json.MarshalIndent(s, "  ", "  ")
 		if err != nil {

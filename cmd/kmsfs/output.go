@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"text/tabwriter"
 	"time"
 
@@ -68,3 +69,26 @@ func say(c *cli.Context, format string, args ...any) error {
 func moment(seconds float64) string {
 	return time.UnixMilli(int64(seconds * 1000)).UTC().Format("2006-01-02 15:04:05 MST")
 }
+
+// progressLine is the last line of a terminal, which tells how far long work is. Nil is
+// none.
+type progressLine struct{ terminal *os.File }
+
+// newProgressLine is nil unless standard error is a terminal, and for --quiet.
+func newProgressLine(c *cli.Context) *progressLine {
+	f, ok := c.App.ErrWriter.(*os.File)
+	if !ok || !termIsTerminal(int(f.Fd())) || c.Bool("quiet") {
+		return nil
+	}
+	return &progressLine{f}
+}
+
+// show replaces the line.
+func (p *progressLine) show(format string, args ...any) {
+	if p != nil {
+		fmt.Fprintf(p.terminal, "\r\x1b[K"+format, args...)
+	}
+}
+
+// clear removes the line, for others to come in its place.
+func (p *progressLine) clear() { p.show("") }

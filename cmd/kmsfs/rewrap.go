@@ -68,7 +68,7 @@ func rewrapAction(c *cli.Context) error {
 	if err == nil {
 		return out.end(sum)
 	}
-	out.clear()
+	out.progress.clear()
 	return err
 }
 
@@ -76,7 +76,7 @@ func rewrapAction(c *cli.Context) error {
 func rewrapMounted(c *cli.Context, path string, info *fs.Info, out *rewrapOutput) (fs.RewrapSummary, error) {
 	switch {
 	case info.Path != "/":
-		return fs.RewrapSummary{}, fmt.Errorf("%s lies inside a kmsfs mount, but is not its mountpoint", path)
+		return fs.RewrapSummary{}, notMountpoint(path)
 	case info.ReadOnly:
 		return fs.RewrapSummary{}, fmt.Errorf("%s is mounted read-only, and keys are stored with the files", path)
 	case info.Control == "":
@@ -127,17 +127,13 @@ func rewrapUnmounted(c *cli.Context, dir string, out *rewrapOutput) (sum fs.Rewr
 // rewrapOutput prints failures as they come, and how far it is.
 type rewrapOutput struct {
 	c        *cli.Context
-	progress *os.File // a terminal, or nil
+	progress *progressLine
 	start    time.Time
 	failures []fs.RewrapFailure // for JSON
 }
 
 func newRewrapOutput(c *cli.Context) *rewrapOutput {
-	o := &rewrapOutput{c: c, start: time.Now(), failures: []fs.RewrapFailure{}}
-	if f, ok := c.App.ErrWriter.(*os.File); ok && termIsTerminal(int(f.Fd())) && !c.Bool("quiet") {
-		o.progress = f
-	}
-	return o
+	return &rewrapOutput{c: c, progress: newProgressLine(c), start: time.Now(), failures: []fs.RewrapFailure{}}
 }
 
 func (o *rewrapOutput) options() fs.RewrapOptions {
@@ -146,7 +142,7 @@ func (o *rewrapOutput) options() fs.RewrapOptions {
 
 // tick shows how far it is, and how long it will take if it goes on like that.
 func (o *rewrapOutput) tick(s fs.RewrapSummary) {
-	if o.progress == nil || s.Files == 0 {
+	if s.Files == 0 {
 		return
 	}
 	took := time.Since(o.start)
@@ -154,21 +150,14 @@ func (o *rewrapOutput) tick(s fs.RewrapSummary) {
 	if s.Total >= s.Files {
 		left = time.Duration(float64(took) / float64(s.Files) * float64(s.Total-s.Files)).Round(time.Second).String()
 	}
-	fmt.Fprintf(o.progress, "\r\x1b[K%d of %d files, %d re-wrapped (%.0f files/s, %s left)", s.Files, max(s.Total, s.Files), s.Rewrapped, float64(s.Files)/took.Seconds(), left)
-}
-
-// clear removes the line that tick wrote.
-func (o *rewrapOutput) clear() {
-	if o.progress != nil {
-		fmt.Fprint(o.progress, "\r\x1b[K")
-	}
+	o.progress.show("%d of %d files, %d re-wrapped (%.0f files/s, %s left)", s.Files, max(s.Total, s.Files), s.Rewrapped, float64(s.Files)/took.Seconds(), left)
 }
 
 // maxFailures bounds how many failures JSON lists: a disabled key may mean millions.
 const maxFailures = 1000
 
 func (o *rewrapOutput) failed(f fs.RewrapFailure) {
-	o.clear()
+	o.progress.clear()
 	if !wantsJSON(o.c) {
 		fmt.Fprintf(o.c.App.ErrWriter, "kmsfs: %q: %s\n", f.Path, oneLine(f.Reason))
 	} else if len(o.failures) < maxFailures {
@@ -178,7 +167,7 @@ func (o *rewrapOutput) failed(f fs.RewrapFailure) {
 
 // end prints the summary.
 func (o *rewrapOutput) end(s fs.RewrapSummary) error {
-	o.clear()
+	o.progress.clear()
 	var err error
 	switch {
 	case wantsJSON(o.c):

@@ -54,7 +54,7 @@ func unmountAction(c *cli.Context) error {
 		return fmt.Errorf("%s is not a kmsfs mount", mountpoint)
 	}
 	if info != nil && info.Path != "/" {
-		return fmt.Errorf("%s lies inside a kmsfs mount, but is not its mountpoint", mountpoint)
+		return notMountpoint(mountpoint)
 	}
 	lazy := c.Bool("lazy")
 	if err := detach(mountpoint, lazy); err != nil {
@@ -64,6 +64,11 @@ func unmountAction(c *cli.Context) error {
 		return nil
 	}
 	return awaitExit(c, info.WorkerPid)
+}
+
+// notMountpoint is the error for a path below one.
+func notMountpoint(path string) error {
+	return fmt.Errorf("%s lies inside a kmsfs mount, but is not its mountpoint", path)
 }
 
 // detach removes the mount: by umount2(2), or by fusermount3 for those who may not.
