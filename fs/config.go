@@ -114,23 +114,10 @@ func isConfig(f *os.File, dir string) (bool, error) {
 	return err == nil && locked.Ino == there.Ino && locked.Dev == there.Dev, err
 }
 
-// replaceConfig puts another configuration in the place of the one that is locked, and
-// has the lock on it before anybody can see it.
+// replaceConfig puts another configuration in the place of the one that is locked.
 func (r *Root) replaceConfig(data []byte) error {
-	var lock *os.File
-	err := writeDurably(r.rootfd, configName, data, func(fd int) error {
-		// A descriptor of its own, so that the lock outlives the writing one.
-		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		lock = os.NewFile(uintptr(dup), filepath.Join(r.path, configName))
-		return unix.Flock(dup, unix.LOCK_EX|unix.LOCK_NB)
-	})
+	lock, err := writeConfig(r.rootfd, data)
 	if err != nil {
-		if lock != nil {
-			lock.Close()
-		}
 		return err
 	}
 	r.lock.Close()
@@ -138,28 +125,30 @@ func (r *Root) replaceConfig(data []byte) error {
 	return nil
 }
 
-// writeDurably creates name with the given content so that a crash leaves all
-// of it or nothing: temporary file, fsync, rename, fsync of the directory. before is
-// called with the file's descriptor ahead of the rename.
-func writeDurably(dirfd int, name string, data []byte, before func(fd int) error) error {
+// writeConfig makes the configuration so that a crash leaves all of it, or what was there
+// before: temporary file, fsync, rename, fsync of the directory. It is locked for a writer
+// before anybody can see it, until the file is closed.
+func writeConfig(dirfd int, data []byte) (*os.File, error) {
 	tmp := tmpPrefix + rand.Text()
 	fd, err := backing.Open(dirfd, tmp, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer backing.Close(fd)
+	f := os.NewFile(uintptr(fd), configName)
 	if err = backing.Pwrite(fd, data, 0); err == nil {
 		err = backing.Sync(fd)
 	}
 	if err == nil {
-		err = before(fd)
+		err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
 	}
 	if err == nil {
-		err = backing.Rename(dirfd, tmp, dirfd, name, 0)
+		err = backing.Rename(dirfd, tmp, dirfd, configName, 0)
 	}
 	if err != nil {
 		_ = backing.Unlink(dirfd, tmp)
-		return err
+	} else if err = backing.SyncDir(dirfd); err == nil {
+		return f, nil
 	}
-	return backing.SyncDir(dirfd)
+	f.Close()
+	return nil, err
 }

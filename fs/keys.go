@@ -305,11 +305,11 @@ func (k *keyring) decrypt(wrapped []byte, path string, who principal) kmsapi.Bat
 // Where that changes nothing the key service is asked only if all keys of the volume
 // are being re-wrapped, see renewing.
 func (k *keyring) rewrap(wrapped []byte, from, to string, who principal) ([]byte, error) {
-	if !k.perFile() || (!k.bindsPath() || from == to) && !k.renewing.Load() {
+	if !k.perFile() || from == to && !k.renewing.Load() {
 		return wrapped, nil
 	}
-	if !k.bindsPath() || from == to {
-		to, who = from, theMount // it is nothing that the caller wants
+	if from == to {
+		who = theMount // it is nothing that the caller wants
 	}
 	res, err := one(context.Background(), k.svc, k.reEncrypt(wrapped, from, to, who))
 	if err != nil {

@@ -88,8 +88,7 @@ type rewrapRun struct {
 	ctx    context.Context
 	o      RewrapOptions
 	sum    *RewrapSummary
-	target kmsapi.BlobRef // what keys shall be under
-	known  bool           // target is
+	target kmsapi.BlobRef // what keys shall be under; that of no key for key services that do not tell
 	ticked time.Time
 }
 
@@ -108,8 +107,8 @@ func (u *rewrapRun) volumeKey() error {
 	if err != nil {
 		return fmt.Errorf("re-wrap the volume key under %s: %w", r.conf.KMSKey, err)
 	}
-	if u.target, u.known = kmsapi.ParseBlob(res.CiphertextBlob); u.known {
-		u.sum.KeyMaterial = hex.EncodeToString(u.target.MaterialID[:])
+	if target, ok := kmsapi.ParseBlob(res.CiphertextBlob); ok {
+		u.target, u.sum.KeyMaterial = target, hex.EncodeToString(target.MaterialID[:])
 	}
 	if !u.due(old) {
 		return nil
@@ -136,16 +135,13 @@ func (u *rewrapRun) volumeKey() error {
 // due reports whether a key is to be re-wrapped.
 func (u *rewrapRun) due(wrapped []byte) bool {
 	under, ok := kmsapi.ParseBlob(wrapped)
-	return !ok || !u.known || under != u.target
+	return !ok || under != u.target
 }
 
 // files re-wraps the files' keys and makes that durable.
 func (u *rewrapRun) files() error {
 	r := u.r
-	var err error
-	if u.sum.Total, err = countFiles(u.ctx, r.rootfd); err != nil {
-		return err
-	}
+	u.sum.Total = countFiles(u.ctx, r.rootfd)
 	r.keys.renewing.Store(true)
 	defer r.keys.renewing.Store(false)
 	for pass := 1; ; pass++ {
@@ -223,45 +219,28 @@ func (u *rewrapRun) failed(n *node, err error) {
 func (r *Root) noteUnwalked() { r.rewrap.unwalked.Add(1) }
 
 // countFiles counts the names of regular files below a directory, without looking at
-// any. What it cannot look through it leaves out.
-func countFiles(ctx context.Context, dirfd int) (n int64, err error) {
+// any. What it cannot look through it leaves out, and what is left when ctx is over.
+func countFiles(ctx context.Context, dirfd int) (n int64) {
 	list, err := backing.NewLister(dirfd)
 	if err != nil {
-		return 0, err
+		return 0
 	}
 	defer list.Close()
-	for {
+	for ctx.Err() == nil {
 		e, more, err := list.Next()
-		if err == nil {
-			err = ctx.Err()
-		}
 		if err != nil || !more {
-			return n, err
+			break
 		}
 		switch {
 		case e.Name == "." || e.Name == ".." || names.IsReserved(e.Name):
 		case e.Type == unix.S_IFREG:
 			n++
 		case e.Type == unix.S_IFDIR:
-			below, err := countBelow(ctx, dirfd, e.Name)
-			n += below
-			if err != nil {
-				return n, err
+			if fd, err := backing.OpenDir(dirfd, e.Name); err == nil {
+				n += countFiles(ctx, fd)
+				backing.Close(fd)
 			}
 		}
 	}
-}
-
-// countBelow is countFiles for a directory in another.
-func countBelow(ctx context.Context, dirfd int, name string) (int64, error) {
-	fd, err := backing.OpenDir(dirfd, name)
-	if err != nil {
-		return 0, ctx.Err()
-	}
-	defer backing.Close(fd)
-	n, err := countFiles(ctx, fd)
-	if err != nil {
-		err = ctx.Err()
-	}
-	return n, err
+	return n
 }

@@ -191,10 +191,11 @@ func Create(ctx context.Context, dir string, o CreateOptions) (*Config, error) {
 		return nil, err
 	}
 	// The configuration comes last and whole: without it this is no volume.
-	if err := writeDurably(fd, configName, data, func(int) error { return nil }); err != nil {
+	f, err := writeConfig(fd, data)
+	if err != nil {
 		return nil, err
 	}
-	return conf, nil
+	return conf, f.Close()
 }
 
 func makeVolumeKey(ctx context.Context, svc KeyService, conf *format.Config) (*secret.Buffer, error) {
