@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"kmsfs.dev/kmsfs/fs"
 	"kmsfs.dev/kmsfs/fs/fstest"
 )
 
@@ -69,15 +68,11 @@ func forEachTTL(t *testing.T, test func(t *testing.T, ttl string)) {
 // setPolicy replaces the policy of the volume's key.
 func setPolicy(t *testing.T, v *fstest.Volume, policy string) {
 	t.Helper()
-	conf, err := fs.ReadConfig(v.Cipher)
-	if err != nil {
-		t.Fatal(err)
-	}
 	file := filepath.Join(t.TempDir(), "policy.json")
 	if err := os.WriteFile(file, []byte(policy), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	v.Must("policy", "put", conf.KMSKey, file)
+	v.Must("policy", "put", kmsKey(t, v), file)
 }
 
 // TestAuthorizeVolume: the key policy says which paths the mount opens, for

@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
+	iofs "io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kmsfs.dev/kmsfs/fs"
 	"kmsfs.dev/kmsfs/fs/fstest"
 	"kmsfs.dev/kmsfs/fs/internal/format"
 	"kmsfs.dev/kmsfs/keysvc/kmsapi"
@@ -56,8 +57,8 @@ func mustRewrap(t *testing.T, v *fstest.Volume, what string) rewrapAnswer {
 // kmsKey is the key of a volume.
 func kmsKey(t *testing.T, v *fstest.Volume) string {
 	t.Helper()
-	var conf struct{ KMSKey string }
-	if err := json.Unmarshal([]byte(v.Must("info", "--json", v.Cipher)), &conf); err != nil {
+	conf, err := fs.ReadConfig(v.Cipher)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return conf.KMSKey
@@ -68,7 +69,7 @@ func kmsKey(t *testing.T, v *fstest.Volume) string {
 func headerMaterials(t *testing.T, v *fstest.Volume) map[string]int {
 	t.Helper()
 	found := map[string]int{}
-	err := filepath.WalkDir(v.Cipher, func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(v.Cipher, func(path string, d iofs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() || d.Name() == "kmsfs.conf" {
 			return err
 		}

@@ -97,17 +97,12 @@ func TestInterrupts(t *testing.T) {
 // nothing else to run: SCHED_IDLE.
 func idlePolicies(t *testing.T, pid int) (n int) {
 	t.Helper()
-	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
-	if err != nil || len(stats) == 0 {
-		t.Fatal("no threads", err)
+	stats := fstest.ThreadStats(pid)
+	if len(stats) == 0 {
+		t.Fatal("no threads")
 	}
-	for _, name := range stats {
-		stat, err := os.ReadFile(name)
-		if err != nil {
-			continue // it has ended
-		}
-		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-		if policy := fields[41-3]; policy == fmt.Sprint(unix.SCHED_IDLE) { // proc_pid_stat(5); the third comes first
+	for _, stat := range stats {
+		if policy := stat[41-3]; policy == fmt.Sprint(unix.SCHED_IDLE) {
 			n++
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,19 +53,25 @@ func processes(prefix string) []process {
 // process's first thread may be gone before one that the disk holds up, and
 // the process's locks go with the last.
 func Alive(pid int) bool {
+	return slices.ContainsFunc(ThreadStats(pid), func(stat []string) bool { return stat[0] != "Z" && stat[0] != "X" })
+}
+
+// ThreadStats reads /proc/PID/task/TID/stat of each thread of a process, from the third
+// field on (proc_pid_stat(5)): the state is at 0.
+func ThreadStats(pid int) (stats [][]string) {
 	tasks, _ := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/stat")
 	for _, name := range tasks {
 		data, err := os.ReadFile(name)
 		if err != nil {
-			continue
+			continue // it has ended
 		}
-		// The state follows the parenthesised name, which may hold anything.
+		// They follow the parenthesised name, which may hold anything.
 		i := bytes.LastIndexByte(data, ')')
-		if i >= 0 && i+2 < len(data) && data[i+2] != 'Z' && data[i+2] != 'X' {
-			return true
+		if fields := strings.Fields(string(data[i+1:])); i >= 0 && len(fields) > 0 {
+			stats = append(stats, fields)
 		}
 	}
-	return false
+	return stats
 }
 
 // waitGone waits for a process to end.
